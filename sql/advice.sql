@@ -1,0 +1,86 @@
+-- What in this database makes the protection weaker than it looks. Policies are found by what
+-- they depend on, not by their text.
+
+CREATE VIEW jit.advice WITH (security_barrier) AS
+WITH ours AS (
+    SELECT d.objid AS function_id
+      FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+           JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+     WHERE e.extname = 'jit_rls' AND d.deptype = 'e' AND p.proname IN ('jit_active', 'jit_keys')
+), policies AS (
+    SELECT DISTINCT p.oid, p.polname, p.polrelid, p.polcmd, p.polroles, p.polpermissive,
+           concat_ws(' ', pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) AS text
+      FROM pg_policy p JOIN pg_depend d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid
+           JOIN ours o ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = o.function_id
+), tables AS (
+    SELECT c.oid, c.relrowsecurity, c.relforcerowsecurity, c.relowner
+      FROM pg_class c WHERE c.oid IN (SELECT polrelid FROM policies)
+)
+SELECT 'error' AS severity, t.oid::regclass::text AS about,
+       'row-level security is off: the policies of this table do nothing' AS finding,
+       format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY;', t.oid::regclass) AS remedy
+  FROM tables t WHERE NOT t.relrowsecurity
+UNION ALL
+SELECT 'warning', t.oid::regclass::text,
+       format('its owner "%s" sees every row, and %s', r.rolname,
+              CASE WHEN r.rolcanlogin THEN 'is a login' ELSE 'logins belong to it' END),
+       format('ALTER TABLE %s FORCE ROW LEVEL SECURITY; or give it to a role that nobody can become.', t.oid::regclass)
+  FROM tables t JOIN pg_roles r ON r.oid = t.relowner
+ WHERE t.relrowsecurity AND NOT t.relforcerowsecurity AND NOT r.rolsuper
+   AND (r.rolcanlogin OR EXISTS (SELECT FROM pg_roles m
+                                  WHERE m.rolcanlogin AND NOT m.rolsuper AND pg_has_role(m.oid, r.oid, 'MEMBER')))
+UNION ALL
+SELECT CASE WHEN pg_get_expr(q.polqual, q.polrelid) = 'true' THEN 'error' ELSE 'warning' END,
+       q.polrelid::regclass::text,
+       format('permissive policy "%s" %s', q.polname,
+              CASE WHEN pg_get_expr(q.polqual, q.polrelid) = 'true' THEN 'lets every row through: it makes ours void'
+                   ELSE 'lets rows through beside ours: permissive policies are joined by OR' END),
+       format('DROP POLICY %I ON %s; or make it AS RESTRICTIVE.', q.polname, q.polrelid::regclass)
+  FROM pg_policy q
+ WHERE q.polpermissive AND q.polqual IS NOT NULL
+   AND EXISTS (SELECT FROM policies p
+                WHERE p.polrelid = q.polrelid AND p.polpermissive
+                  AND (p.polcmd = q.polcmd OR p.polcmd = '*' OR q.polcmd = '*')
+                  AND (p.polroles && q.polroles OR 0 = ANY (p.polroles) OR 0 = ANY (q.polroles)))
+   AND NOT EXISTS (SELECT FROM policies p WHERE p.oid = q.oid)
+UNION ALL
+SELECT 'warning', p.polrelid::regclass::text,
+       format('policy "%s" asks for scope "%s", which does not exist: it shows nobody a row', p.polname, m.scope[1]),
+       format('SELECT jit.create_scope(%L, ...); or ALTER POLICY %I ON %s.', m.scope[1], p.polname, p.polrelid::regclass)
+  FROM policies p
+       CROSS JOIN LATERAL regexp_matches(p.text, $re$jit_(?:active|keys)\('([^']*)'::text$re$, 'g') AS m (scope)
+ WHERE NOT EXISTS (SELECT FROM jit.scopes s WHERE s.name = m.scope[1] AND s.dropped_at IS NULL)
+UNION ALL
+SELECT 'warning', r.rolname::text, 'login with BYPASSRLS: no policy binds it',
+       format('ALTER ROLE %I NOBYPASSRLS;', r.rolname)
+  FROM pg_roles r WHERE r.rolcanlogin AND r.rolbypassrls AND NOT r.rolsuper
+UNION ALL
+SELECT CASE WHEN a.privilege_type IN ('SELECT', 'EXECUTE', 'USAGE') AND NOT a.is_grantable THEN 'notice' ELSE 'warning' END,
+       o.what,
+       format('%s has %s%s', CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE format('"%s"', pg_get_userbyid(a.grantee)) END,
+              a.privilege_type, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END),
+       'Handed out after the installation. REVOKE it unless it is meant.'
+  FROM (SELECT format('%s', c.oid::regclass) AS what, c.relowner AS owner, c.relacl AS acl, c.relname::text AS name, 'r' AS kind
+          FROM pg_class c WHERE c.relnamespace = 'jit'::regnamespace AND c.relkind IN ('r', 'v', 'S')
+        UNION ALL
+        SELECT format('%s', p.oid::regprocedure), p.proowner, p.proacl, p.proname::text, 'f'
+          FROM pg_proc p WHERE p.pronamespace = 'jit'::regnamespace
+        UNION ALL
+        SELECT 'schema jit', n.nspowner, n.nspacl, 'jit', 'n' FROM pg_namespace n WHERE n.nspname = 'jit') o
+       CROSS JOIN LATERAL aclexplode(o.acl) a
+ WHERE a.grantee <> o.owner
+   -- What the installation itself grants.
+   AND NOT (a.grantee = 0 AND NOT a.is_grantable AND (
+            o.kind = 'r' AND a.privilege_type = 'SELECT'
+                AND o.name IN ('pending', 'my_requests', 'my_grants', 'active_grants')
+            OR o.kind = 'f' AND a.privilege_type = 'EXECUTE'
+                AND o.name IN ('origin', 'person', 'held_roles', 'may_decide', 'oversees', 'preloaded')
+            OR o.kind = 'n' AND a.privilege_type = 'USAGE'))
+UNION ALL
+SELECT 'notice', 'shared_preload_libraries',
+       'jit_rls is not preloaded: grants end on time all the same, but nothing records expiries or notifies',
+       'shared_preload_libraries = ''jit_rls'' in postgresql.conf, then restart.'
+ WHERE NOT jit.preloaded();
+REVOKE ALL ON jit.advice FROM PUBLIC;
+COMMENT ON VIEW jit.advice IS
+    'what weakens the protection: policies made void, row-level security off or not forced, logins that bypass it, unknown scopes, privileges handed out, no preload';

@@ -1,0 +1,151 @@
+-- Written by hand rather than generated, so that what each function promises, and who
+-- may call it, stands beside it. The names of the C symbols are pgrx's: name + _wrapper.
+
+-- ---------------------------------------------------------------- the check
+
+CREATE FUNCTION @extschema@.jit_active(scope text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_active_scope_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_active(text) IS
+    'true when the acting role holds an active grant for every row of the scope; false in every other case, never NULL';
+
+CREATE FUNCTION @extschema@.jit_active(scope text, key smallint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_active_int2_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_active(text, smallint) IS
+    'true when an active grant of the acting role covers this key or all rows; never NULL; 42809 when the scope has keys of another kind';
+CREATE FUNCTION @extschema@.jit_active(scope text, key integer) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_active_int4_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_active(text, integer) IS
+    'true when an active grant of the acting role covers this key or all rows; never NULL; 42809 when the scope has keys of another kind';
+CREATE FUNCTION @extschema@.jit_active(scope text, key bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_active_int8_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_active(text, bigint) IS
+    'true when an active grant of the acting role covers this key or all rows; never NULL; 42809 when the scope has keys of another kind';
+CREATE FUNCTION @extschema@.jit_active(scope text, key uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_active_uuid_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_active(text, uuid) IS
+    'true when an active grant of the acting role covers this key or all rows; never NULL; 42809 when the scope has keys of another kind';
+CREATE FUNCTION @extschema@.jit_active(scope text, key text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_active_text_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_active(text, text) IS
+    'true when an active grant of the acting role covers this key or all rows; never NULL; 42809 when the scope has keys of another kind';
+
+CREATE FUNCTION @extschema@.jit_keys(scope text, like_key smallint) RETURNS smallint[]
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_keys_int2_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_keys(text, smallint) IS
+    'the keys of the acting role''s active grants, sorted, without duplicates; all-rows grants add none; never NULL. The second argument only names the type';
+CREATE FUNCTION @extschema@.jit_keys(scope text, like_key integer) RETURNS integer[]
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_keys_int4_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_keys(text, integer) IS
+    'the keys of the acting role''s active grants, sorted, without duplicates; all-rows grants add none; never NULL. The second argument only names the type';
+CREATE FUNCTION @extschema@.jit_keys(scope text, like_key bigint) RETURNS bigint[]
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_keys_int8_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_keys(text, bigint) IS
+    'the keys of the acting role''s active grants, sorted, without duplicates; all-rows grants add none; never NULL. The second argument only names the type';
+CREATE FUNCTION @extschema@.jit_keys(scope text, like_key uuid) RETURNS uuid[]
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_keys_uuid_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_keys(text, uuid) IS
+    'the keys of the acting role''s active grants, sorted, without duplicates; all-rows grants add none; never NULL. The second argument only names the type';
+CREATE FUNCTION @extschema@.jit_keys(scope text, like_key text) RETURNS text[]
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_keys_text_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_keys(text, text) IS
+    'the keys of the acting role''s active grants, sorted by bytes, without duplicates; all-rows grants add none; never NULL. The second argument only names the type';
+
+-- ---------------------------------------------------------------- asking and deciding
+
+CREATE FUNCTION @extschema@.jit_request(
+        scope text, reason text, key text = NULL, duration interval = NULL, grantee regrole = NULL,
+        starts_at timestamptz = NULL, all_rows boolean = false) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_request_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_request(text, text, text, interval, regrole, timestamptz, boolean) IS
+    'asks for access to the rows of one key, or to all rows, for oneself or a group one belongs to; returns the id of the request. days are 24 hours. 42704 unknown scope or role, 42501 may not ask, 22023 bad value, 55000 already asked';
+
+CREATE FUNCTION @extschema@.jit_approve(request bigint, comment text = NULL, duration interval = NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_approve_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_approve(bigint, text, interval) IS
+    'says yes to a request; returns ''approved'', or ''pending: 1 of 2'' while more people are needed. duration can only shorten. Only from the client''s own statement. 42501 not entitled, 55000 no longer pending';
+
+CREATE FUNCTION @extschema@.jit_deny(request bigint, reason text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_deny_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_deny(bigint, text) IS
+    'says no to a request, which ends it. Only from the client''s own statement. 42501 not entitled, 55000 no longer pending';
+
+CREATE FUNCTION @extschema@.jit_cancel(request bigint) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_cancel_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_cancel(bigint) IS
+    'takes back one''s own pending request. 42501 somebody else''s, 55000 no longer pending';
+
+CREATE FUNCTION @extschema@.jit_release(request bigint) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_release_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_release(bigint) IS
+    'gives back the grant of one''s own request before its end. 42501 somebody else''s, 55000 no live grant';
+
+CREATE FUNCTION @extschema@.jit_revoke(request bigint, reason text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_revoke_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_revoke(bigint, text) IS
+    'ends the grant of a request at once, in every session; for those who could approve it now and for admins (who may execute jit.alter_scope). Waits for nobody. 42501 not entitled, 55000 no live grant';
+
+CREATE FUNCTION @extschema@.jit_whoami()
+    RETURNS TABLE (login text, actor text, shared_login boolean, person text[], inherited_roles text[],
+                   sees_without_grants boolean, why text)
+    LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'jit_whoami_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_whoami() IS
+    'how jit_rls sees this session: session_user, the role it acts as, whether the login is a shared one, who counts as the person, the roles whose grants serve it, whether it bypasses row-level security, and why';
+
+-- ---------------------------------------------------------------- administration
+
+CREATE FUNCTION jit.create_scope(name text, options jsonb = '{}') RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_create_scope_wrapper';
+REVOKE ALL ON FUNCTION jit.create_scope(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION jit.create_scope(text, jsonb) IS
+    'makes a scope. Options: description, key_type, allow_all_rows, approvers {role: people}, requesters [roles], default_duration, max_duration, pending_ttl, reason_pattern, on_end, enabled. 22023 names a wrong option, 42704 a missing role, 42710 an existing scope';
+
+CREATE FUNCTION jit.alter_scope(name text, changes jsonb) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_alter_scope_wrapper';
+REVOKE ALL ON FUNCTION jit.alter_scope(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION jit.alter_scope(text, jsonb) IS
+    'changes the named options of a scope; null sets one back to its default. {"enabled": false} ends its grants and closes its requests, waiting for nobody. Whoever may execute this is an admin';
+
+CREATE FUNCTION jit.drop_scope(name text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_drop_scope_wrapper';
+REVOKE ALL ON FUNCTION jit.drop_scope(text) FROM PUBLIC;
+COMMENT ON FUNCTION jit.drop_scope(text) IS
+    'ends the grants of a scope, closes its requests and frees its name; the records stay. Waits for nobody';
+
+-- ---------------------------------------------------------------- for the views and triggers
+-- The functions of a view are executed with the rights of the one who reads it, so these
+-- few of schema jit are everybody's. They tell about the session alone.
+
+CREATE FUNCTION jit.origin() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_origin_wrapper';
+COMMENT ON FUNCTION jit.origin() IS
+    'what grants are bound to: system identifier, database OID and installation id; grants with another origin are void';
+
+CREATE FUNCTION jit.person() RETURNS oid[]
+    LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_person_wrapper';
+COMMENT ON FUNCTION jit.person() IS 'login and actor of this session without shared logins';
+
+CREATE FUNCTION jit.held_roles() RETURNS oid[]
+    LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_held_roles_wrapper';
+COMMENT ON FUNCTION jit.held_roles() IS
+    'the roles whose grants serve this session: the acting role and what it inherits, superuserhood apart';
+
+CREATE FUNCTION jit.may_decide(request bigint) RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000 AS 'MODULE_PATHNAME', 'jit_may_decide_wrapper';
+COMMENT ON FUNCTION jit.may_decide(bigint) IS
+    'true when this session could say yes to the request now; false for an unknown one';
+
+CREATE FUNCTION jit.oversees(scope_id integer) RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000 AS 'MODULE_PATHNAME', 'jit_oversees_wrapper';
+COMMENT ON FUNCTION jit.oversees(integer) IS
+    'true for present approvers of the scope, for admins (may execute jit.alter_scope) and for auditors (may select from jit.events)';
+
+CREATE FUNCTION jit.preloaded() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_preloaded_wrapper';
+COMMENT ON FUNCTION jit.preloaded() IS
+    'true when the library was loaded by shared_preload_libraries, so that there is a worker';
+
+CREATE FUNCTION jit.announce_installation() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_announce_installation_wrapper';
+REVOKE ALL ON FUNCTION jit.announce_installation() FROM PUBLIC;
+COMMENT ON FUNCTION jit.announce_installation() IS
+    'called by CREATE EXTENSION: asks for a worker in this database, or warns that there will be none';

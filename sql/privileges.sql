@@ -1,0 +1,49 @@
+-- What pg_dump carries. The identity sequences are listed one by one: their position is
+-- data too. jit.installation, jit.outbox and jit.marker stay behind on purpose.
+SELECT pg_extension_config_dump(format('jit.%I', t)::regclass, '')
+  FROM unnest(ARRAY['scopes', 'approvers', 'requesters', 'requests', 'reviews', 'grants', 'endings', 'events']) t;
+SELECT pg_extension_config_dump(format('jit.%I', s)::regclass, '')
+  FROM unnest(ARRAY['scopes_id_seq', 'requests_id_seq', 'reviews_id_seq', 'endings_id_seq', 'events_id_seq']) s;
+
+-- ALTER DEFAULT PRIVILEGES of the installing user may have handed out rights on what this
+-- script has made, to PUBLIC or to anybody. All of it is taken back.
+DO $revoke$
+DECLARE
+    r record;
+BEGIN
+    FOR r IN
+        SELECT CASE WHEN d.classid = 'pg_proc'::regclass THEN format('FUNCTION %s', d.objid::regprocedure)
+                    WHEN c.relkind = 'S' THEN format('SEQUENCE %s', d.objid::regclass)
+                    ELSE format('TABLE %s', d.objid::regclass) END AS what,
+               CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS who
+          FROM pg_depend d
+               LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind IN ('r', 'v', 'S')
+               LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+               CROSS JOIN LATERAL aclexplode(coalesce(c.relacl, p.proacl,
+                   CASE WHEN p.oid IS NOT NULL THEN acldefault('f', p.proowner) END)) a
+         WHERE d.refclassid = 'pg_extension'::regclass
+           AND d.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'jit_rls')
+           AND d.deptype = 'e'
+           AND a.grantee IS DISTINCT FROM coalesce(c.relowner, p.proowner)
+         GROUP BY 1, 2
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %s', r.what, r.who);
+    END LOOP;
+END
+$revoke$;
+
+-- And what is everybody's, one by one. The functions decide for themselves who is asking.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.jit_active(text), @extschema@.jit_active(text, smallint), @extschema@.jit_active(text, integer),
+    @extschema@.jit_active(text, bigint), @extschema@.jit_active(text, uuid), @extschema@.jit_active(text, text),
+    @extschema@.jit_keys(text, smallint), @extschema@.jit_keys(text, integer), @extschema@.jit_keys(text, bigint),
+    @extschema@.jit_keys(text, uuid), @extschema@.jit_keys(text, text),
+    @extschema@.jit_request(text, text, text, interval, regrole, timestamptz, boolean),
+    @extschema@.jit_approve(bigint, text, interval), @extschema@.jit_deny(bigint, text),
+    @extschema@.jit_cancel(bigint), @extschema@.jit_release(bigint), @extschema@.jit_revoke(bigint, text),
+    @extschema@.jit_whoami(),
+    jit.origin(), jit.person(), jit.held_roles(), jit.may_decide(bigint), jit.oversees(integer), jit.preloaded()
+    TO PUBLIC;
+GRANT SELECT ON jit.pending, jit.my_requests, jit.my_grants, jit.active_grants TO PUBLIC;
+
+SELECT jit.announce_installation();

@@ -1,0 +1,195 @@
+-- Names in this script are looked up in pg_catalog alone, so that nothing in the
+-- installing user's search_path can take their place (CVE-2018-1058). What goes to
+-- the schema of the extension is written with its name.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- A function called jit_active(text, int) that somebody else can create beside ours
+-- would be found first by policies with an int key: the everyday functions must live
+-- where PUBLIC cannot create anything.
+DO $check$
+BEGIN
+    IF has_schema_privilege('public', '@extschema@'::regnamespace, 'CREATE') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'insufficient_privilege',
+            MESSAGE = 'jit_rls cannot be installed into schema "@extschema@": everybody may create objects in it',
+            DETAIL = 'A look-alike of jit_active() in that schema would decide who sees rows.',
+            HINT = 'Either REVOKE CREATE ON SCHEMA @extschema@ FROM PUBLIC, or CREATE SCHEMA of its own and CREATE EXTENSION jit_rls SCHEMA that_schema.';
+    END IF;
+END
+$check$;
+
+CREATE SCHEMA jit;
+REVOKE ALL ON SCHEMA jit FROM PUBLIC;
+-- Everybody may look up names in it, for the views; what may be read or run is
+-- granted object by object in privileges.sql.
+GRANT USAGE ON SCHEMA jit TO PUBLIC;
+COMMENT ON SCHEMA jit IS 'jit_rls: administration, tables and views of just-in-time access';
+
+-- Not dumped: a restored database gets a new id, and grants made under the old one
+-- are void (see jit.origin()).
+CREATE TABLE jit.installation (
+    id  uuid NOT NULL DEFAULT gen_random_uuid(),
+    one boolean NOT NULL DEFAULT true PRIMARY KEY CHECK (one)
+);
+COMMENT ON TABLE jit.installation IS 'one row: what grants of this installation are bound to; never dumped';
+
+CREATE TABLE jit.scopes (
+    id               integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name             text NOT NULL CHECK (name COLLATE "C" ~ '^[a-z0-9_.-]{1,63}$'),
+    description      text,
+    key_type         text CHECK (key_type IN ('smallint', 'int', 'bigint', 'uuid', 'text')),
+    allow_all_rows   boolean NOT NULL,
+    anyone_may_ask   boolean NOT NULL,
+    default_duration interval NOT NULL,
+    max_duration     interval NOT NULL,
+    pending_ttl      interval NOT NULL,
+    reason_pattern   text,
+    on_end           text NOT NULL CHECK (on_end IN ('cancel', 'terminate', 'none')),
+    enabled          boolean NOT NULL,
+    epoch            bigint NOT NULL DEFAULT 1,
+    created_at       timestamptz NOT NULL,
+    dropped_at       timestamptz
+);
+-- Partial, so that it is no key in the sense of heap_update(): changing the row never
+-- conflicts with the KEY SHARE lock that a requester's foreign key takes on it.
+CREATE UNIQUE INDEX scopes_name ON jit.scopes (name) WHERE dropped_at IS NULL;
+COMMENT ON TABLE jit.scopes IS 'what access is asked for, with its rules; a dropped scope stays for the record';
+COMMENT ON COLUMN jit.scopes.epoch IS
+    'raised when the scope is disabled or dropped: requests and grants of an older epoch are dead, also those whose transaction had not committed by then';
+
+CREATE TABLE jit.approvers (
+    scope_id integer NOT NULL REFERENCES jit.scopes,
+    role     text NOT NULL,
+    role_id  oid NOT NULL,
+    people   integer NOT NULL CHECK (people BETWEEN 1 AND 100),
+    origin   text NOT NULL
+);
+CREATE INDEX approvers_scope ON jit.approvers (scope_id);
+COMMENT ON TABLE jit.approvers IS 'how many people of which role must say yes in a scope';
+
+CREATE TABLE jit.requesters (
+    scope_id integer NOT NULL REFERENCES jit.scopes,
+    role     text NOT NULL,
+    role_id  oid NOT NULL,
+    origin   text NOT NULL
+);
+CREATE INDEX requesters_scope ON jit.requesters (scope_id);
+COMMENT ON TABLE jit.requesters IS 'who may ask in a scope whose anyone_may_ask is false';
+
+CREATE TABLE jit.requests (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    scope_id   integer NOT NULL REFERENCES jit.scopes,
+    scope      text NOT NULL,
+    key        text,
+    all_rows   boolean NOT NULL,
+    grantee    text NOT NULL,
+    grantee_id oid NOT NULL,
+    login      text NOT NULL,
+    login_id   oid NOT NULL,
+    actor      text NOT NULL,
+    actor_id   oid NOT NULL,
+    person     oid[] NOT NULL,
+    reason     text NOT NULL,
+    duration   interval NOT NULL,
+    starts_at  timestamptz,
+    state      text NOT NULL DEFAULT 'pending'
+               CHECK (state IN ('pending', 'approved', 'denied', 'cancelled', 'lapsed', 'closed')),
+    created_at timestamptz NOT NULL,
+    lapses_at  timestamptz NOT NULL,
+    decided_at timestamptz,
+    decided_by text,
+    epoch      bigint NOT NULL,
+    rules      jsonb NOT NULL,
+    origin     text NOT NULL
+);
+-- One pending request for each person, grantee, scope and key. A row that a restore
+-- has emptied of its person is left out: it must not keep others from loading.
+CREATE UNIQUE INDEX requests_one_pending
+    ON jit.requests ((person[1]), grantee_id, scope_id, all_rows, coalesce(key, ''))
+    WHERE state = 'pending' AND person <> '{}';
+CREATE INDEX requests_lapsing ON jit.requests (lapses_at) WHERE state = 'pending';
+CREATE INDEX requests_scope ON jit.requests (scope_id);
+COMMENT ON TABLE jit.requests IS 'who asked for what, why, and what became of it';
+COMMENT ON COLUMN jit.requests.person IS 'login and actor without shared logins: the set that tells whether two acts are one person''s';
+COMMENT ON COLUMN jit.requests.rules IS 'the rules of the scope when this was asked; the stricter of these and today''s apply';
+COMMENT ON COLUMN jit.requests.origin IS 'the database it was made in, see jit.origin(); void elsewhere';
+
+CREATE TABLE jit.reviews (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    request_id bigint NOT NULL REFERENCES jit.requests,
+    at         timestamptz NOT NULL,
+    decision   text NOT NULL CHECK (decision IN ('approve', 'deny')),
+    login      text NOT NULL,
+    login_id   oid NOT NULL,
+    actor      text NOT NULL,
+    actor_id   oid NOT NULL,
+    person     oid[] NOT NULL,
+    roles      text[] NOT NULL,
+    comment    text,
+    duration   interval
+);
+CREATE INDEX reviews_request ON jit.reviews (request_id);
+COMMENT ON TABLE jit.reviews IS 'each yes and no, by whom, and by which approver roles';
+
+CREATE TABLE jit.grants (
+    id          bigint PRIMARY KEY REFERENCES jit.requests,
+    scope_id    integer NOT NULL REFERENCES jit.scopes,
+    scope       text NOT NULL,
+    key         text,
+    all_rows    boolean NOT NULL,
+    grantee     text NOT NULL,
+    grantee_id  oid NOT NULL,
+    starts_at   timestamptz NOT NULL,
+    ends_at     timestamptz NOT NULL,
+    approved_by oid[] NOT NULL,
+    epoch       bigint NOT NULL,
+    origin      text NOT NULL,
+    tidied_at   timestamptz,
+    CHECK (ends_at > starts_at)
+);
+-- What a check loads: the grants of a role that nobody has tidied away yet.
+CREATE INDEX grants_live ON jit.grants (grantee_id) WHERE tidied_at IS NULL;
+CREATE INDEX grants_due ON jit.grants (ends_at) WHERE tidied_at IS NULL;
+CREATE INDEX grants_scope ON jit.grants (scope_id) WHERE tidied_at IS NULL;
+COMMENT ON TABLE jit.grants IS 'the access that approved requests became; the id is the request''s';
+COMMENT ON COLUMN jit.grants.approved_by IS 'logins and actors of the approvers, whom the grant never serves';
+COMMENT ON COLUMN jit.grants.tidied_at IS 'set by the worker once an ending has committed, to keep the index of live grants small';
+
+-- Append-only and without a unique constraint: two endings of one grant never wait for
+-- each other; the earliest counts.
+CREATE TABLE jit.endings (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    grant_id bigint NOT NULL REFERENCES jit.grants,
+    at       timestamptz NOT NULL,
+    kind     text NOT NULL CHECK (kind IN ('expired', 'revoked', 'released', 'scope disabled', 'scope dropped')),
+    login    text,
+    actor    text,
+    reason   text
+);
+CREATE INDEX endings_grant ON jit.endings (grant_id);
+COMMENT ON TABLE jit.endings IS 'why and when grants stopped; append-only';
+
+CREATE TABLE jit.events (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at         timestamptz NOT NULL,
+    kind       text NOT NULL,
+    request_id bigint,
+    scope      text,
+    login      text,
+    actor      text,
+    details    jsonb NOT NULL
+);
+CREATE INDEX events_request ON jit.events (request_id);
+COMMENT ON TABLE jit.events IS 'the audit log: one row for each change of state, in the transaction of the change; append-only';
+
+-- Emptied by the worker as it notifies; filled only where there is a worker. Not dumped.
+CREATE TABLE jit.outbox (
+    event_id bigint PRIMARY KEY
+);
+COMMENT ON TABLE jit.outbox IS 'events that the worker has not yet announced with NOTIFY jit_rls';
+
+-- Holds nothing. Changes of grants, endings and scopes invalidate its relcache entry,
+-- which tells every backend that its copy of the grants is stale, without making our own
+-- statements on jit.grants be planned anew.
+CREATE TABLE jit.marker ();
+COMMENT ON TABLE jit.marker IS 'empty; its relcache entry is the signal that grants have changed';

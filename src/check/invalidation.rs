@@ -1,0 +1,114 @@
+//! How a session learns that its copy of the grants is stale.
+//!
+//! Whatever changes grants, endings or scopes invalidates the relcache entry of the empty
+//! table `jit.marker`. PostgreSQL carries such messages at commit and only then, through
+//! two-phase commit and the WAL to standbys, and to the sender itself after each command and after
+//! a rollback. Here they only move counters.
+
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use pgrx::pg_sys::{self, Datum, Oid, SysCacheIdentifier};
+
+use super::layout;
+use crate::errors::Refusal;
+
+/// How many relations [`watch`] names.
+const WATCHED: usize = 8;
+
+// A backend has one thread: the atomics are there because statics must be Sync.
+static GENERATION: AtomicU64 = AtomicU64::new(1);
+static LAYOUT_GENERATION: AtomicU64 = AtomicU64::new(1);
+static MARKER: AtomicU32 = AtomicU32::new(0);
+static OURS: [AtomicU32; WATCHED] = [const { AtomicU32::new(0) }; WATCHED];
+
+/// Called once, from _PG_init: there is no way to unregister, and only ten places for
+/// relcache callbacks (MAX_RELCACHE_CALLBACKS).
+pub fn init() {
+    // SAFETY: the callbacks live as long as the process, and do nothing that can raise.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), Datum::null());
+        // Memberships of all databases, and roles that are dropped or altered.
+        for cache in [SysCacheIdentifier::AUTHMEMROLEMEM, SysCacheIdentifier::AUTHOID] {
+            pg_sys::CacheRegisterSyscacheCallback(cache as c_int, Some(roles_changed), Datum::null());
+        }
+    }
+}
+
+/// Reads the messages that other sessions have sent. Without this a check inside an open
+/// transaction, whose plan takes no new locks, would not notice a revocation.
+pub fn accept() {
+    // SAFETY: allowed anywhere in a transaction; raises like any lookup, through the guard.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
+}
+
+/// What was loaded under another generation is stale.
+pub fn generation() -> u64 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Like [`generation`], for OIDs and attribute numbers of our own tables.
+pub fn layout_generation() -> u64 {
+    LAYOUT_GENERATION.load(Ordering::Relaxed)
+}
+
+/// Names the relations to listen for. To be called before anything is read from them.
+pub fn watch(marker: Oid, ours: [Oid; WATCHED]) {
+    MARKER.store(marker.to_u32(), Ordering::Relaxed);
+    for (place, relation) in OURS.iter().zip(ours) {
+        place.store(relation.to_u32(), Ordering::Relaxed);
+    }
+}
+
+fn raise(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+// The callbacks run in the middle of lookups and of commit and abort: they must not raise,
+// nor look anything up. No guard, since nothing in them can unwind.
+
+unsafe extern "C-unwind" fn relation_changed(_arg: Datum, relation: Oid) {
+    let relation = relation.to_u32();
+    // InvalidOid: messages were lost, everything is stale.
+    let ours = relation == 0 || OURS.iter().any(|place| place.load(Ordering::Relaxed) == relation);
+    if ours {
+        raise(&LAYOUT_GENERATION);
+    }
+    if ours || relation == MARKER.load(Ordering::Relaxed) {
+        raise(&GENERATION);
+    }
+}
+
+unsafe extern "C-unwind" fn roles_changed(_arg: Datum, _cache: c_int, _hash: u32) {
+    raise(&GENERATION);
+}
+
+/// `jit.invalidate()`, the trigger on everything that decides about access.
+///
+/// # Safety
+/// `fcinfo` comes from fmgr.
+pub unsafe fn invalidate(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
+    // SAFETY: passed on.
+    if unsafe { super::arguments::trigger_data(fcinfo) }.is_none() {
+        super::arguments::not_a_trigger("jit.invalidate");
+    }
+    // Looked up afresh: a change that nobody is told of must fail rather than pass.
+    let Some(marker) = layout::marker() else {
+        Refusal::wrong_state("table jit.marker is missing")
+            .detail("Without it no session would learn of this change of access.")
+            .hint("DROP EXTENSION jit_rls and create it again, or restore the table.")
+            .raise();
+    };
+    // SAFETY: the relation exists; both only note something for the commit.
+    unsafe {
+        pg_sys::CacheInvalidateRelcacheByRelid(marker);
+        // A revocation that was acknowledged must survive a crash, synchronous_commit = off or not.
+        pg_sys::ForceSyncCommit();
+    }
+    crate::worker::nudge_after_commit();
+    Datum::null()
+}
+
+super::arguments::sql_functions! {
+    jit_invalidate_wrapper, pg_finfo_jit_invalidate_wrapper => invalidate;
+}

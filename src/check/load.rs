@@ -1,0 +1,193 @@
+//! Loads what the grants of one actor open.
+
+use std::collections::{BTreeMap, HashMap};
+
+use pgrx::pg_sys::Oid;
+
+use super::cache::Who;
+use super::clock;
+use super::family::{Family, parse_int, parse_uuid};
+use super::key_table::{KeyTable, Window, open_in};
+use super::layout::{self, Layout};
+use super::scan::{Row, Snapshot, Table};
+use super::scopes::Scope;
+use crate::{identity, origin};
+
+/// The keys that grants of one scope open.
+#[derive(Debug)]
+pub enum Keys {
+    None,
+    Int(KeyTable<i64>),
+    Uuid(KeyTable<[u8; 16]>),
+    Text(KeyTable<Box<[u8]>>),
+}
+
+/// What the grants of one scope open.
+#[derive(Debug)]
+pub struct ScopeGrants {
+    pub scope: i32,
+    all_rows: Box<[Window]>,
+    pub keys: Keys,
+}
+
+impl ScopeGrants {
+    /// The grant that opens every row now.
+    pub fn all_rows(&self, now: i64) -> Option<i64> {
+        open_in(&self.all_rows, now)
+    }
+}
+
+pub enum Loaded {
+    /// Sorted by scope.
+    Grants(Vec<ScopeGrants>),
+    /// The tables changed under it.
+    Again,
+    /// There are no tables.
+    Nothing,
+}
+
+/// One try. The caller compares generations before and after.
+pub fn load(who: Who) -> Loaded {
+    let Some(layout) = layout::current() else { return Loaded::Nothing };
+    let Some(reader) = Reader::open(&layout, who) else { return Loaded::Again };
+    if !layout.is_current() {
+        return Loaded::Again;
+    }
+    // The bindings stay for the length of the scan; all of it is one moment's state, so that
+    // an extension of a grant is not missed between the old row and the new one.
+    let Some(origin) = origin::find() else { return Loaded::Nothing };
+    let snapshot = Snapshot::take(&reader.grants);
+    let mut found: BTreeMap<i32, Opened> = BTreeMap::new();
+    let mut scopes: HashMap<i32, Option<Scope>> = HashMap::new();
+    for role in serving(who) {
+        let mut scan = reader.grants.find_role(&snapshot, &layout.grants.live, role);
+        while let Some(row) = scan.next() {
+            pgrx::check_for_interrupts!();
+            let Some(grant) = reader.grant(&row, origin.as_bytes()) else { continue };
+            let scope = *scopes
+                .entry(grant.scope)
+                .or_insert_with(|| Scope::with_id(&layout, &reader.scopes, &snapshot, grant.scope));
+            let Some(scope) = scope.filter(|scope| scope.live && scope.epoch == grant.epoch) else {
+                continue;
+            };
+            if reader.has_ended(&snapshot, grant.window.grant) {
+                continue;
+            }
+            let opened = found.entry(grant.scope).or_default();
+            reader.add(opened, &scope, &row, grant.window);
+        }
+    }
+    Loaded::Grants(found.into_iter().map(|(scope, opened)| opened.finish(scope)).collect())
+}
+
+/// The roles whose grants serve. None for a shared login, which holds nothing, nor for roles
+/// that have been dropped while their session goes on.
+fn serving(who: Who) -> Vec<Oid> {
+    if identity::is_shared_login(who.actor) || identity::role_name(who.login).is_none() {
+        return Vec::new();
+    }
+    identity::inherited_roles(who.actor)
+}
+
+/// The parts of a row that decide whether it counts.
+struct Grant {
+    scope: i32,
+    epoch: i64,
+    window: Window,
+}
+
+struct Reader<'a> {
+    layout: &'a Layout,
+    grants: Table,
+    endings: Table,
+    scopes: Table,
+    /// Who the grants would serve: login and actor, without a shared login.
+    person: Vec<Oid>,
+    now: i64,
+}
+
+impl<'a> Reader<'a> {
+    fn open(layout: &'a Layout, who: Who) -> Option<Self> {
+        Some(Reader {
+            layout,
+            grants: Table::open(layout.grants.table)?,
+            endings: Table::open(layout.endings.table)?,
+            scopes: Table::open(layout.scopes.table)?,
+            person: [who.actor, who.login]
+                .into_iter()
+                .filter(|role| !identity::is_shared_login(*role))
+                .collect(),
+            now: clock::now(),
+        })
+    }
+
+    /// None for a grant that may not serve, whatever its scope says. Scheduled ones may, later.
+    fn grant(&self, row: &Row, origin: &[u8]) -> Option<Grant> {
+        let columns = &self.layout.grants;
+        // Nobody is served before the commit: BEGIN, break glass, read, ROLLBACK.
+        if row.is_our_own() || row.get(&columns.tidied_at).is_some() {
+            return None;
+        }
+        let end = row.get(&columns.ends_at)?;
+        if end <= self.now || row.get(&columns.origin)?.bytes() != origin {
+            return None;
+        }
+        // Outer None: NULL; inner: not an array of role ids. Both serve nobody.
+        let approvers = row.get(&columns.approved_by)??;
+        if self.person.iter().any(|role| approvers.contains(role)) {
+            return None;
+        }
+        Some(Grant {
+            scope: row.get(&columns.scope_id)?,
+            epoch: row.get(&columns.epoch)?,
+            window: Window { start: row.get(&columns.starts_at)?, end, grant: row.get(&columns.id)? },
+        })
+    }
+
+    /// Endings of this transaction count, committed or not.
+    fn has_ended(&self, snapshot: &Snapshot, grant: i64) -> bool {
+        self.endings.find_int8(snapshot, &self.layout.endings.by_grant, grant).next().is_some()
+    }
+
+    /// A key that does not fit its scope opens nothing.
+    fn add(&self, opened: &mut Opened, scope: &Scope, row: &Row, window: Window) {
+        let columns = &self.layout.grants;
+        let family = scope.keys.map(|keys| keys.family);
+        opened.family = family;
+        match (row.get(&columns.all_rows), row.get(&columns.key), family) {
+            (Some(true), None, _) => opened.all_rows.push(window),
+            (Some(false), Some(key), Some(Family::Int)) => {
+                opened.ints.extend(parse_int(key.bytes()).map(|key| (key, window)));
+            }
+            (Some(false), Some(key), Some(Family::Uuid)) => {
+                opened.uuids.extend(parse_uuid(key.bytes()).map(|key| (key, window)));
+            }
+            (Some(false), Some(key), Some(Family::Text)) => {
+                opened.texts.push((key.bytes().into(), window));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What has been found of one scope so far.
+#[derive(Default)]
+struct Opened {
+    family: Option<Family>,
+    all_rows: Vec<Window>,
+    ints: Vec<(i64, Window)>,
+    uuids: Vec<([u8; 16], Window)>,
+    texts: Vec<(Box<[u8]>, Window)>,
+}
+
+impl Opened {
+    fn finish(self, scope: i32) -> ScopeGrants {
+        let keys = match self.family {
+            None => Keys::None,
+            Some(Family::Int) => Keys::Int(KeyTable::new::<i64>(self.ints)),
+            Some(Family::Uuid) => Keys::Uuid(KeyTable::new::<[u8; 16]>(self.uuids)),
+            Some(Family::Text) => Keys::Text(KeyTable::new::<[u8]>(self.texts)),
+        };
+        ScopeGrants { scope, all_rows: self.all_rows.into(), keys }
+    }
+}

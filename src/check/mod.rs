@@ -1,0 +1,23 @@
+//! The check: does the session hold an active grant for this row?
+//!
+//! `active` and `keys` are what SQL calls. They ask a private copy of the actor's grants (`cache`,
+//! filled by `load`), which `invalidation` makes stale when anything that it was made from changes.
+
+mod active;
+pub mod arguments;
+mod cache;
+mod call_site;
+pub mod clock;
+mod family;
+pub mod invalidation;
+mod key_table;
+mod keys;
+pub mod layout;
+mod load;
+pub mod scan;
+mod scopes;
+
+/// To be called once, from `_PG_init`.
+pub fn init() {
+    invalidation::init();
+}

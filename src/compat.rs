@@ -1,0 +1,179 @@
+//! The only home of what differs between PostgreSQL versions.
+
+use std::ffi::{c_int, c_void};
+
+use pgrx::pg_sys::{self, Oid, SysCacheIdentifier};
+use pgrx::prelude::*;
+
+/// One step up the graph of roles.
+pub struct Membership {
+    pub role: Oid,
+    pub inherits: bool,
+    pub may_set: bool,
+}
+
+// pg_auth_members got an oid, and INHERIT and SET for each membership, in 16.
+#[cfg(feature = "pg15")]
+const ANUM_ROLEID: i16 = 1;
+#[cfg(not(feature = "pg15"))]
+const ANUM_ROLEID: i16 = 2;
+#[cfg(not(feature = "pg15"))]
+const ANUM_INHERIT_OPTION: i16 = 6;
+#[cfg(not(feature = "pg15"))]
+const ANUM_SET_OPTION: i16 = 7;
+
+/// What `member` is a direct member of.
+pub fn memberships(member: Oid) -> Vec<Membership> {
+    const CACHE: c_int = SysCacheIdentifier::AUTHMEMMEMROLE as c_int;
+    let mut found = Vec::new();
+    // SAFETY: a syscache list is pinned until it is released; its members are valid that
+    // long. An error in between is cleaned up by the resource owner.
+    unsafe {
+        let list = pg_sys::SearchSysCacheList(CACHE, 1, pg_sys::Datum::from(member), 0.into(), 0.into());
+        let count = usize::try_from((*list).n_members).unwrap_or(0);
+        for entry in (*list).members.as_slice(count) {
+            let tuple = &raw mut (**entry).tuple;
+            let attribute = |number: i16| {
+                let mut null = false;
+                pg_sys::SysCacheGetAttr(CACHE, tuple, number, &mut null)
+            };
+            found.push(Membership {
+                role: Oid::from_datum(attribute(ANUM_ROLEID), false).unwrap_or(Oid::INVALID),
+                #[cfg(feature = "pg15")]
+                inherits: role_inherits(member),
+                #[cfg(feature = "pg15")]
+                may_set: true,
+                #[cfg(not(feature = "pg15"))]
+                inherits: attribute(ANUM_INHERIT_OPTION).value() as u8 != 0,
+                #[cfg(not(feature = "pg15"))]
+                may_set: attribute(ANUM_SET_OPTION).value() as u8 != 0,
+            });
+        }
+        pg_sys::ReleaseCatCacheList(list);
+    }
+    found
+}
+
+/// Before 16, INHERIT is a property of the member.
+#[cfg(feature = "pg15")]
+fn role_inherits(role: Oid) -> bool {
+    const CACHE: c_int = SysCacheIdentifier::AUTHOID as c_int;
+    const ANUM_ROLINHERIT: i16 = 4;
+    // SAFETY: the tuple is pinned between search and release.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(CACHE, pg_sys::Datum::from(role));
+        if tuple.is_null() {
+            return false;
+        }
+        let mut null = false;
+        let inherits = pg_sys::SysCacheGetAttr(CACHE, tuple, ANUM_ROLINHERIT, &mut null).value() as u8 != 0;
+        pg_sys::ReleaseSysCache(tuple);
+        inherits
+    }
+}
+
+/// Whether `role` owns the database, or is a superuser.
+pub fn owns_database(database: Oid, role: Oid) -> bool {
+    // SAFETY: both read the syscache and raise for an unknown database only.
+    #[cfg(feature = "pg15")]
+    unsafe {
+        pg_sys::pg_database_ownercheck(database, role)
+    }
+    #[cfg(not(feature = "pg15"))]
+    unsafe {
+        pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, database, role)
+    }
+}
+
+/// A callback for [`walk_raw_tree`].
+pub type RawWalker = unsafe extern "C-unwind" fn(node: *mut pg_sys::Node, context: *mut c_void) -> bool;
+
+unsafe extern "C-unwind" {
+    // Not in pgrx's bindings. Renamed when the walkers became type-checked macros in 16.
+    #[cfg_attr(not(feature = "pg15"), link_name = "raw_expression_tree_walker_impl")]
+    fn raw_expression_tree_walker(node: *mut pg_sys::Node, walker: RawWalker, context: *mut c_void) -> bool;
+}
+
+/// raw_expression_tree_walker() of nodeFuncs.c: calls `walker` for each child of `node`.
+///
+/// # Safety
+/// `node` is a raw parse tree, and `context` what `walker` expects.
+pub unsafe fn walk_raw_tree(node: *mut pg_sys::Node, walker: RawWalker, context: *mut c_void) -> bool {
+    // SAFETY: it can raise for a node that it does not know: hence the guard, which turns
+    // the error into an unwinding one.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| raw_expression_tree_walker(node, walker, context)) }
+}
+
+/// The hook around ExecutorRun, whose arguments changed in 18.
+pub mod executor_run {
+    use super::*;
+    use crate::hooks;
+
+    static mut PREVIOUS: pg_sys::ExecutorRun_hook_type = None;
+
+    /// Puts ours first and keeps the one that was there.
+    pub fn install() {
+        // SAFETY: called from _PG_init, on the process's only thread.
+        unsafe {
+            PREVIOUS = pg_sys::ExecutorRun_hook;
+            pg_sys::ExecutorRun_hook = Some(run);
+        }
+    }
+
+    #[cfg(not(feature = "pg18"))]
+    #[pg_guard]
+    unsafe extern "C-unwind" fn run(
+        query: *mut pg_sys::QueryDesc,
+        direction: pg_sys::ScanDirection::Type,
+        count: u64,
+        execute_once: bool,
+    ) {
+        hooks::inside_executor(|| {
+            // SAFETY: passes on what execMain.c passed; an error unwinds through the guard.
+            unsafe {
+                match PREVIOUS {
+                    Some(previous) => {
+                        pg_sys::ffi::pg_guard_ffi_boundary(|| previous(query, direction, count, execute_once))
+                    }
+                    None => pg_sys::standard_ExecutorRun(query, direction, count, execute_once),
+                }
+            }
+        });
+    }
+
+    #[cfg(feature = "pg18")]
+    #[pg_guard]
+    unsafe extern "C-unwind" fn run(
+        query: *mut pg_sys::QueryDesc,
+        direction: pg_sys::ScanDirection::Type,
+        count: u64,
+    ) {
+        hooks::inside_executor(|| {
+            // SAFETY: passes on what execMain.c passed; an error unwinds through the guard.
+            unsafe {
+                match PREVIOUS {
+                    Some(previous) => {
+                        pg_sys::ffi::pg_guard_ffi_boundary(|| previous(query, direction, count))
+                    }
+                    None => pg_sys::standard_ExecutorRun(query, direction, count),
+                }
+            }
+        });
+    }
+}
+
+/// Sets a signal handler. pqsignal() became pqsignal_be() for the backend in 18.
+///
+/// # Safety
+/// The handler is safe in a signal's context.
+pub unsafe fn handle_signal(signal: c_int, handler: unsafe extern "C-unwind" fn(c_int)) {
+    // SAFETY: passed on to the caller.
+    #[cfg(not(feature = "pg18"))]
+    unsafe {
+        pg_sys::pqsignal(signal, Some(handler));
+    }
+    #[cfg(feature = "pg18")]
+    unsafe {
+        pg_sys::pqsignal_be(signal, Some(handler));
+    }
+}

@@ -1,0 +1,149 @@
+//! Endings: why and when a grant stopped. They are inserted and never wait for anybody.
+
+use pgrx::prelude::*;
+use serde_json::json;
+
+use super::args::{optional, value};
+use super::request::{Request, checked_text};
+use super::scope::Scope;
+use super::{begin, now, review, session};
+use crate::audit::events::{Event, committed_durably, record};
+use crate::errors::{Outcome, Refusal, null_argument, settle};
+use crate::identity::Identity;
+use crate::origin;
+use crate::privileged::Owner;
+use crate::worker;
+
+/// An error unless the request became a grant that has not ended.
+fn check_live(owner: &Owner, request: &Request, scope: Option<&Scope>) -> Outcome<()> {
+    let id = request.id;
+    let again = "It needs no ending. To ask again, use jit_request().";
+    let found = owner.first(
+        "SELECT g.ends_at, g.epoch, g.origin, g.ends_at::text FROM jit.grants g WHERE g.id = $1",
+        &[value(id)],
+        |row| (row.must::<i64>(1), row.must::<i64>(2), row.must::<String>(3), row.must::<String>(4)),
+    );
+    let Some((ends_at, epoch, origin, ends_text)) = found else {
+        let refusal = Refusal::wrong_state(format!("request {id} has no grant: it is {}", request.state));
+        return Err(if request.state == "pending" {
+            refusal.hint(format!("An approver can jit_deny({id}, ...) it, the requester jit_cancel({id})."))
+        } else {
+            refusal.hint(again)
+        });
+    };
+    let ended = owner.first(
+        "SELECT e.kind, e.at::text, e.actor FROM jit.endings e WHERE e.grant_id = $1 ORDER BY e.at, e.id LIMIT 1",
+        &[value(id)],
+        |row| (row.must::<String>(1), row.must::<String>(2), row.get::<String>(3)),
+    );
+    if let Some((kind, at, by)) = ended {
+        let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
+        return Err(Refusal::wrong_state(format!("the grant of request {id} has ended"))
+            .detail(format!("{kind}{by}, {at}."))
+            .hint(again));
+    }
+    if ends_at <= now() {
+        return Err(Refusal::wrong_state(format!("the grant of request {id} has ended"))
+            .detail(format!("expired, {ends_text}."))
+            .hint(again));
+    }
+    if origin != *origin::current() {
+        return Err(Refusal::wrong_state(format!(
+            "the grant of request {id} was made in another database and is void"
+        ))
+        .hint(again));
+    }
+    if scope.is_none_or(|scope| scope.epoch != epoch || !scope.enabled) {
+        return Err(Refusal::wrong_state(format!("the grant of request {id} has ended"))
+            .detail(format!("Scope \"{}\" has been disabled or dropped.", request.scope))
+            .hint(again));
+    }
+    Ok(())
+}
+
+fn end(owner: &Owner, who: &Identity, request: &Request, kind: &'static str, reason: Option<&str>) {
+    owner.run(
+        "INSERT INTO jit.endings (grant_id, at, kind, login, actor, reason)
+         VALUES ($1, clock_timestamp(), $2, $3, $4, $5)",
+        &[
+            value(request.id),
+            value(kind),
+            value(who.login.name.as_str()),
+            value(who.actor.name.as_str()),
+            optional(reason),
+        ],
+    );
+    let details = json!({ "reason": reason, "grantee": request.grantee.name });
+    record(owner, who, Event { kind, request: Some(request.id), scope: &request.scope, details });
+}
+
+/// Ends whatever is live in a scope, in one statement that locks no row which a holder, a requester or
+/// the worker could hold.
+pub fn end_scope(owner: &Owner, who: &Identity, scope: i32, kind: &'static str) {
+    owner.run(
+        "WITH ended AS (
+             INSERT INTO jit.endings (grant_id, at, kind, login, actor)
+             SELECT g.id, clock_timestamp(), $2, $3, $4
+               FROM jit.grants g
+              WHERE g.scope_id = $1 AND g.tidied_at IS NULL AND g.ends_at > clock_timestamp()
+                AND NOT EXISTS (SELECT FROM jit.endings e WHERE e.grant_id = g.id)
+             RETURNING grant_id),
+         events AS (
+             INSERT INTO jit.events (at, kind, request_id, scope, login, actor, details)
+             SELECT clock_timestamp(), $2, g.id, g.scope, $3, $4, jsonb_build_object('grantee', g.grantee)
+               FROM ended d JOIN jit.grants g ON g.id = d.grant_id RETURNING id)
+         INSERT INTO jit.outbox (event_id) SELECT e.id FROM events e WHERE $5",
+        &[
+            value(scope),
+            value(kind),
+            value(who.login.name.as_str()),
+            value(who.actor.name.as_str()),
+            value(worker::preloaded()),
+        ],
+    );
+    committed_durably();
+}
+
+fn release(id: Option<i64>) -> Outcome<()> {
+    let who = begin(c"jit_release()")?;
+    who.refuse_shared()?;
+    let id = id.ok_or_else(|| null_argument("jit_release", "request"))?;
+    let owner = Owner::enter()?;
+    let request = Request::load(&owner, id)?;
+    if !request.is_of(&who) {
+        return Err(Refusal::not_allowed(format!("request {id} is not yours"))
+            .hint("SELECT id FROM jit.my_grants lists what serves you; only who asked can give it back."));
+    }
+    check_live(&owner, &request, Scope::by_id(&owner, request.scope_id).as_ref())?;
+    end(&owner, &who, &request, "released", None);
+    Ok(())
+}
+
+fn revoke(id: Option<i64>, reason: Option<&str>) -> Outcome<()> {
+    let who = begin(c"jit_revoke()")?;
+    who.refuse_shared()?;
+    let id = id.ok_or_else(|| null_argument("jit_revoke", "request"))?;
+    let reason = checked_text("a reason", reason)?;
+    let owner = Owner::enter()?;
+    let request = Request::load(&owner, id)?;
+    let scope = Scope::by_id(&owner, request.scope_id);
+    let approver = scope.as_ref().is_some_and(|scope| review::could_have_approved(&request, scope, &who));
+    if !approver && !session::is_admin(&owner, &who) {
+        return Err(Refusal::not_allowed(format!("you may not revoke the grant of request {id}"))
+            .detail("That is for those who could approve it now, and for admins.")
+            .hint("If it is your own, give it back with jit_release()."));
+    }
+    check_live(&owner, &request, scope.as_ref())?;
+    end(&owner, &who, &request, "revoked", Some(&reason));
+    Ok(())
+}
+
+#[pg_extern(sql = false)]
+fn jit_release(request: Option<i64>) {
+    settle(release(request));
+}
+
+#[pg_extern(sql = false)]
+fn jit_revoke(request: Option<i64>, reason: Option<&str>) {
+    settle(revoke(request, reason));
+}

@@ -1,0 +1,189 @@
+//! The options of a scope, as an admin writes them in JSON.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::key::KeyType;
+use crate::errors::{Outcome, Refusal};
+
+/// What happens to sessions that use a grant when it ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnEnd {
+    #[default]
+    Cancel,
+    Terminate,
+    None,
+}
+
+impl OnEnd {
+    pub fn name(self) -> &'static str {
+        match self {
+            OnEnd::Cancel => "cancel",
+            OnEnd::Terminate => "terminate",
+            OnEnd::None => "none",
+        }
+    }
+}
+
+/// Every option with its default. Durations are kept as they were written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    pub description: Option<String>,
+    pub key_type: Option<KeyType>,
+    pub allow_all_rows: bool,
+    pub approvers: BTreeMap<String, u32>,
+    pub requesters: Option<Vec<String>>,
+    pub default_duration: String,
+    pub max_duration: String,
+    pub pending_ttl: String,
+    pub reason_pattern: Option<String>,
+    pub on_end: OnEnd,
+    pub enabled: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            description: None,
+            key_type: None,
+            allow_all_rows: false,
+            approvers: BTreeMap::new(),
+            requesters: None,
+            default_duration: "1 hour".into(),
+            max_duration: "8 hours".into(),
+            pending_ttl: "1 day".into(),
+            reason_pattern: None,
+            on_end: OnEnd::default(),
+            enabled: true,
+        }
+    }
+}
+
+/// What `approvers` may ask for at most in one role.
+const MOST_PEOPLE: u32 = 100;
+
+impl Options {
+    /// Reads JSON; an unknown option or a wrong type is refused with its path. An option that is
+    /// null has its default.
+    pub fn parse(given: Value) -> Outcome<Options> {
+        let Value::Object(given) = given else {
+            return Err(Refusal::bad_value("the options of a scope must be a JSON object")
+                .hint(r#"Write, for example, '{"key_type": "int", "approvers": {"support_lead": 1}}'."#));
+        };
+        // An unknown name stays, to be refused with its path, null or not.
+        let known = Options::default().to_map();
+        let given: Map<String, Value> = given
+            .into_iter()
+            .filter(|(name, value)| !(value.is_null() && known.contains_key(name)))
+            .collect();
+        let options: Options = serde_path_to_error::deserialize(Value::Object(given)).map_err(|wrong| {
+            let path = wrong.path().to_string();
+            let known = "Options are description, key_type, allow_all_rows, approvers, requesters, default_duration, max_duration, pending_ttl, reason_pattern, on_end and enabled.";
+            Refusal::bad_value(format!("wrong option \"{path}\"")).detail(wrong.into_inner().to_string()).hint(known)
+        })?;
+        options.check()?;
+        Ok(options)
+    }
+
+    /// The options after `changes`; null sets one back to its default.
+    pub fn changed(&self, changes: Value) -> Outcome<Options> {
+        let Value::Object(changes) = changes else {
+            return Err(Refusal::bad_value("the changes of a scope must be a JSON object")
+                .hint(r#"Write, for example, '{"max_duration": "4 hours"}'."#));
+        };
+        let mut merged = self.to_map();
+        merged.extend(changes);
+        Options::parse(Value::Object(merged))
+    }
+
+    /// The options that differ, each with the old and the new value.
+    pub fn difference(&self, new: &Options) -> Map<String, Value> {
+        let old = self.to_map();
+        new.to_map()
+            .into_iter()
+            .filter_map(|(name, value)| {
+                let before = old.get(&name).cloned().unwrap_or(Value::Null);
+                (before != value).then(|| (name, serde_json::json!({ "old": before, "new": value })))
+            })
+            .collect()
+    }
+
+    pub fn to_map(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(map)) => map,
+            _ => Map::new(),
+        }
+    }
+
+    fn check(&self) -> Outcome<()> {
+        for (role, people) in &self.approvers {
+            if !(1..=MOST_PEOPLE).contains(people) {
+                return Err(Refusal::bad_value(format!("wrong option \"approvers.{role}\""))
+                    .detail(format!("{people} people cannot be asked for."))
+                    .hint(format!("Write how many people of the role must say yes, 1 to {MOST_PEOPLE}.")));
+            }
+        }
+        if self.requesters.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Refusal::bad_value("wrong option \"requesters\"")
+                .detail("An empty list would let nobody ask.")
+                .hint("Name roles, or leave requesters out (null) to let anyone ask."));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let options = Options::parse(json!({})).unwrap();
+        assert_eq!(options, Options::default());
+        assert_eq!(options.default_duration, "1 hour");
+        assert_eq!(options.max_duration, "8 hours");
+        assert_eq!(options.pending_ttl, "1 day");
+        assert!(options.enabled && !options.allow_all_rows && options.approvers.is_empty());
+    }
+
+    #[test]
+    fn wrong_options_are_named_with_their_path() {
+        for (given, path) in [
+            (json!({"approver": {}}), "approver"),
+            (json!({"approvers": {"lead": "two"}}), "approvers.lead"),
+            (json!({"approvers": {"lead": 0}}), "approvers.lead"),
+            (json!({"approvers": {"lead": -1}}), "approvers.lead"),
+            (json!({"requesters": ["a", 1]}), "requesters[1]"),
+            (json!({"requesters": []}), "requesters"),
+            (json!({"key_type": "float"}), "key_type"),
+            (json!({"enabled": "yes"}), "enabled"),
+        ] {
+            let refusal = Options::parse(given.clone()).unwrap_err();
+            assert_eq!(refusal.message(), format!("wrong option \"{path}\""), "{given}");
+        }
+        assert!(Options::parse(json!([])).is_err());
+    }
+
+    #[test]
+    fn null_sets_an_option_back() {
+        let options = Options::parse(json!({"description": "x", "max_duration": "2 hours"})).unwrap();
+        let changed = options.changed(json!({"description": null, "max_duration": null})).unwrap();
+        assert_eq!(changed, Options::default());
+        assert!(options.changed(json!({"unheard_of": null})).is_err());
+    }
+
+    #[test]
+    fn a_difference_has_old_and_new() {
+        let options = Options::default();
+        let changed = options.changed(json!({"enabled": false})).unwrap();
+        assert_eq!(
+            Value::Object(options.difference(&changed)),
+            json!({"enabled": {"old": true, "new": false}})
+        );
+    }
+}

@@ -1,0 +1,481 @@
+//! Requests: somebody's wish, pending until it is approved, denied, cancelled, lapsed or closed.
+
+use pgrx::datum::Interval;
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::{self, Oid};
+use pgrx::prelude::*;
+use serde_json::json;
+
+use super::args::{json as json_arg, optional, roles, timestamp, value};
+use super::scope::{self, Frozen, Scope};
+use super::{begin, now, span};
+use crate::audit::events::{Event, committed_durably, record};
+use crate::errors::{Outcome, Refusal, null_argument, settle, unknown_request};
+use crate::identity::{self, Identity, Role};
+use crate::origin;
+use crate::privileged::{Owner, Row};
+use crate::worker;
+
+/// Longest reason or comment, in bytes.
+const LONGEST_REASON: usize = 4_096;
+
+/// How far ahead a start may lie.
+const FURTHEST_START: i64 = 30 * 86_400 * 1_000_000;
+
+/// A request as it stands.
+pub struct Request {
+    pub id: i64,
+    pub scope_id: i32,
+    pub scope: String,
+    pub key: Option<String>,
+    pub all_rows: bool,
+    pub grantee: Role,
+    pub login: Role,
+    pub actor: Role,
+    /// Empty when a restore could not tell who asked.
+    pub person: Vec<Oid>,
+    /// Microseconds.
+    pub duration: i64,
+    pub starts_at: Option<i64>,
+    pub state: String,
+    pub lapses_at: i64,
+    pub decided_at: Option<String>,
+    pub decided_by: Option<String>,
+    pub epoch: i64,
+    pub frozen: Option<Frozen>,
+    pub origin: String,
+}
+
+impl Request {
+    pub fn load(owner: &Owner, id: i64) -> Outcome<Request> {
+        owner
+            .first(
+                "SELECT r.id, r.scope_id, r.scope, r.key, r.all_rows, r.grantee, r.grantee_id, r.login, r.login_id,
+                        r.actor, r.actor_id, r.person, (extract(epoch FROM r.duration) * 1000000)::bigint,
+                        r.starts_at, r.state, r.lapses_at, r.decided_at::text, r.decided_by, r.epoch, r.rules, r.origin
+                   FROM jit.requests r WHERE r.id = $1",
+                &[value(id)],
+                from_row,
+            )
+            .ok_or_else(|| unknown_request(id))
+    }
+
+    /// Waits for a decision that is under way, then loads what it left.
+    pub fn load_locked(owner: &Owner, id: i64) -> Outcome<Request> {
+        owner.run("SELECT 1 FROM jit.requests r WHERE r.id = $1 FOR NO KEY UPDATE", &[value(id)]);
+        Request::load(owner, id)
+    }
+
+    /// Whether this session is the one who asked.
+    pub fn is_of(&self, who: &Identity) -> bool {
+        who.person().iter().any(|role| self.person.contains(role))
+    }
+
+    /// An error unless the request still waits for a decision.
+    pub fn check_pending(&self, scope: Option<&Scope>) -> Outcome<()> {
+        let id = self.id;
+        let again = "Ask again with jit_request().";
+        if self.state != "pending" {
+            let by = self.decided_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
+            return Err(Refusal::wrong_state(format!("request {id} is {}{by}", self.state))
+                .detail(format!("Since {}.", self.decided_at.as_deref().unwrap_or("an unknown time")))
+                .hint("A request that has been decided stays so. Ask again with jit_request()."));
+        }
+        if self.origin != *origin::current() || self.person.is_empty() {
+            return Err(Refusal::wrong_state(format!("request {id} was made in another database"))
+                .detail("Requests and grants that came with a restored dump are void.")
+                .hint(again));
+        }
+        match scope {
+            None => Err(Refusal::wrong_state(format!("request {id} is closed"))
+                .detail(format!("Scope \"{}\" has been dropped.", self.scope))
+                .hint(again)),
+            Some(scope) if !scope.enabled || scope.epoch != self.epoch => {
+                Err(Refusal::wrong_state(format!("request {id} is closed"))
+                    .detail(format!("Scope \"{}\" has been disabled since it was made.", self.scope))
+                    .hint(again))
+            }
+            Some(_) if self.lapses_at <= now() => {
+                Err(Refusal::wrong_state(format!("request {id} has lapsed"))
+                    .detail("It was not decided in time.")
+                    .hint(again))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// pending to `state`, once and for all.
+    pub fn decide(&self, owner: &Owner, who: &Identity, state: &str) -> Outcome<()> {
+        let decided = owner.first(
+            "UPDATE jit.requests r SET state = $2, decided_at = clock_timestamp(), decided_by = $3
+              WHERE r.id = $1 AND r.state = 'pending' RETURNING 1",
+            &[value(self.id), value(state), value(who.actor.name.as_str())],
+            |_| (),
+        );
+        decided.ok_or_else(|| {
+            Refusal::wrong_state(format!("request {} is no longer pending", self.id))
+                .hint("SELECT state FROM jit.my_requests tells what became of it.")
+        })
+    }
+}
+
+fn from_row(row: &Row) -> Request {
+    let role = |name: i32| Role { name: row.must(name), id: row.must(name + 1) };
+    Request {
+        id: row.must(1),
+        scope_id: row.must(2),
+        scope: row.must(3),
+        key: row.get(4),
+        all_rows: row.must(5),
+        grantee: role(6),
+        login: role(8),
+        actor: role(10),
+        person: row.must(12),
+        duration: row.must(13),
+        starts_at: row.get(14),
+        state: row.must(15),
+        lapses_at: row.must(16),
+        decided_at: row.get(17),
+        decided_by: row.get(18),
+        epoch: row.must(19),
+        frozen: row.get::<pgrx::JsonB>(20).and_then(|rules| serde_json::from_value(rules.0).ok()),
+        origin: row.must(21),
+    }
+}
+
+/// A reason or comment that can be put on record: some text, in one line.
+pub fn checked_text(what: &str, text: Option<&str>) -> Outcome<String> {
+    let text = text.map(str::trim).filter(|text| !text.is_empty());
+    let Some(text) = text else {
+        return Err(Refusal::bad_value(format!("{what} is needed"))
+            .hint("Say in a few words why, for those who decide and for the record."));
+    };
+    if text.len() > LONGEST_REASON {
+        return Err(Refusal::bad_value(format!("{what} has {} bytes", text.len()))
+            .hint(format!("At most {LONGEST_REASON} bytes are kept; refer to a ticket for the rest.")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Refusal::bad_value(format!("{what} has control characters"))
+            .hint("Write it in one line, without line breaks and tabs."));
+    }
+    Ok(text.to_string())
+}
+
+/// Whether a reason matches a scope's pattern.
+pub fn matches_pattern(owner: &Owner, reason: &str, pattern: &str) -> bool {
+    owner.first("SELECT $1 ~ $2", &[value(reason), value(pattern)], |row| row.must(1)).unwrap_or(false)
+}
+
+/// What a request asks for, as it was given.
+struct Wish<'a> {
+    scope: Option<&'a str>,
+    reason: Option<&'a str>,
+    key: Option<&'a str>,
+    duration: Option<Interval>,
+    grantee: Option<Oid>,
+    starts_at: Option<i64>,
+    all_rows: Option<bool>,
+}
+
+fn ask(wish: Wish<'_>) -> Outcome<i64> {
+    let who = begin(c"jit_request()")?;
+    who.refuse_shared()?;
+    let name = wish.scope.ok_or_else(|| null_argument("jit_request", "scope"))?;
+    let owner = Owner::enter()?;
+    let scope = scope::required(&owner, name, &who)?;
+    if !scope.enabled {
+        return Err(Refusal::wrong_state(format!("scope \"{}\" is disabled", scope.name))
+            .hint("An admin can enable it with jit.alter_scope()."));
+    }
+    let reason = checked_reason(&owner, &scope, wish.reason)?;
+    let grantee = checked_grantee(&scope, &who, wish.grantee)?;
+    let all_rows = wish.all_rows.ok_or_else(|| null_argument("jit_request", "all_rows"))?;
+    let (key, all_rows) = checked_rows(&scope, wish.key, all_rows)?;
+    let duration = match &wish.duration {
+        Some(duration) => span::checked("the duration", duration, scope.max_duration)?,
+        None => scope.default_duration,
+    };
+    let created_at = now();
+    if let Some(starts_at) = wish.starts_at {
+        check_start(starts_at, created_at)?;
+    }
+    let person = who.person();
+    lapse_own(&owner, &scope, &person, grantee.id);
+    let made = owner.first(
+        "INSERT INTO jit.requests (scope_id, scope, key, all_rows, grantee, grantee_id, login, login_id, actor, actor_id,
+                                   person, reason, duration, starts_at, created_at, lapses_at, epoch, rules, origin)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 * interval '1 microsecond', $14, $15,
+                 $15 + $16 * interval '1 microsecond', $17, $18, $19)
+         ON CONFLICT DO NOTHING RETURNING id",
+        &[
+            value(scope.id),
+            value(scope.name.as_str()),
+            optional(key.clone()),
+            value(all_rows),
+            value(grantee.name.as_str()),
+            value(grantee.id),
+            value(who.login.name.as_str()),
+            value(who.login.id),
+            value(who.actor.name.as_str()),
+            value(who.actor.id),
+            roles(&person),
+            value(reason.as_str()),
+            value(duration as f64),
+            wish.starts_at.map_or_else(|| pgrx::datum::DatumWithOid::null_oid(pg_sys::TIMESTAMPTZOID), timestamp),
+            timestamp(created_at),
+            value(scope.pending_ttl as f64),
+            value(scope.epoch),
+            json_arg(serde_json::to_value(scope.frozen()).unwrap_or_default()),
+            value(origin::current().to_string()),
+        ],
+        |row| row.must::<i64>(1),
+    );
+    let Some(id) = made else {
+        return Err(already_asked(&owner, &scope, &person, grantee.id, key.as_deref(), all_rows));
+    };
+    let details = json!({
+        "key": key, "all_rows": all_rows, "grantee": grantee.name, "reason": reason,
+        "duration": span::text(duration), "starts_at": wish.starts_at.map(timestamp_text),
+    });
+    record(&owner, &who, Event { kind: "requested", request: Some(id), scope: &scope.name, details });
+    if scope.slots.is_empty() {
+        Refusal::bad_value(format!("nobody can approve request {id}"))
+            .detail(format!("Scope \"{}\" names no approvers.", scope.name))
+            .hint("An admin can name them with jit.alter_scope().")
+            .warn();
+    }
+    Ok(id)
+}
+
+fn checked_reason(owner: &Owner, scope: &Scope, reason: Option<&str>) -> Outcome<String> {
+    let reason = checked_text("a reason", reason)?;
+    if let Some(pattern) = &scope.reason_pattern
+        && !matches_pattern(owner, &reason, pattern)
+    {
+        return Err(Refusal::bad_value("the reason is not of the form that the scope asks for")
+            .detail(format!("It must match the regular expression {pattern}."))
+            .hint("Write it again in that form."));
+    }
+    Ok(reason)
+}
+
+/// Oneself, or a group that one belongs to; either must be allowed to ask.
+fn checked_grantee(scope: &Scope, who: &Identity, grantee: Option<Oid>) -> Outcome<Role> {
+    let id = grantee.unwrap_or(who.actor.id);
+    // regrole takes any number: '999999'::regrole is no role.
+    let Some(name) = identity::role_name(id) else {
+        return Err(Refusal::unknown(format!("there is no role {}", id.to_u32()))
+            .hint("grantee takes the name of a role, as in grantee => 'oncall'."));
+    };
+    if identity::is_shared_login(id) {
+        return Err(Refusal::not_allowed(format!(
+            "\"{name}\" is a login that many people share, it can hold no grant"
+        ))
+        .hint("Ask for the role of the person, or for a group."));
+    }
+    if !identity::qualifies(who.actor.id, id) {
+        return Err(Refusal::not_allowed(format!("\"{}\" does not belong to \"{name}\"", who.actor.name))
+            .detail("One asks for oneself or for a group one belongs to.")
+            .hint("Leave grantee out to ask for yourself."));
+    }
+    if !scope.may_ask(&who.person()) || !scope.may_ask(&[id]) {
+        let asking: Vec<&str> = scope.requesters.iter().flatten().map(|(name, _)| name.as_str()).collect();
+        return Err(Refusal::not_allowed(format!("\"{name}\" may not ask for scope \"{}\"", scope.name))
+            .detail(format!("Its requesters are: {}.", asking.join(", ")))
+            .hint("Login, acting role and grantee must each belong to one of them; RESET ROLE if you have changed your role."));
+    }
+    Ok(Role { id, name })
+}
+
+/// The key in its canonical form, or all rows said in so many words.
+fn checked_rows(scope: &Scope, key: Option<&str>, all_rows: bool) -> Outcome<(Option<String>, bool)> {
+    let name = &scope.name;
+    match (scope.key_type, key, all_rows) {
+        (None, Some(_), _) => Err(Refusal::bad_value(format!("scope \"{name}\" has no keys"))
+            .hint("Leave key out: a grant of this scope is for all of it.")),
+        // A scope without keys has nothing narrower than all of it.
+        (None, None, _) => Ok((None, true)),
+        (Some(_), Some(_), true) => {
+            Err(Refusal::bad_value("key and all_rows exclude each other").hint("Leave one of them out."))
+        }
+        (Some(key_type), Some(key), false) => Ok((Some(key_type.canonical(key)?), false)),
+        (Some(_), None, true) if scope.allow_all_rows => Ok((None, true)),
+        (Some(key_type), None, true) => {
+            Err(Refusal::bad_value(format!("scope \"{name}\" gives no access to all rows"))
+                .hint(format!("Name the key of the rows, as in key => {}.", key_type.example())))
+        }
+        (Some(key_type), None, false) => {
+            let refusal = Refusal::bad_value(format!("scope \"{name}\" needs a key"));
+            let example = key_type.example();
+            Err(if scope.allow_all_rows {
+                refusal.hint(format!("Write key => {example}, or all_rows => true if every row is meant."))
+            } else {
+                refusal.hint(format!("Write, for example, key => {example}."))
+            })
+        }
+    }
+}
+
+fn check_start(starts_at: i64, now: i64) -> Outcome<()> {
+    // Also refuses infinity, which is the greatest and the least number.
+    if starts_at < now {
+        return Err(Refusal::bad_value("starts_at lies in the past")
+            .hint("Leave it out to start when the request is approved."));
+    }
+    if starts_at > now.saturating_add(FURTHEST_START) {
+        return Err(
+            Refusal::bad_value("starts_at lies more than 30 days ahead").hint("Ask nearer to the time.")
+        );
+    }
+    Ok(())
+}
+
+/// Own requests that only wait for the worker to be marked as lapsed must not stand in the way of a
+/// new one.
+fn lapse_own(owner: &Owner, scope: &Scope, person: &[Oid], grantee: Oid) {
+    owner.run(
+        "WITH lapsed AS (
+             UPDATE jit.requests r
+                SET state = CASE WHEN r.epoch = $4 AND r.origin = $5 THEN 'lapsed' ELSE 'closed' END,
+                    decided_at = clock_timestamp()
+              WHERE r.person[1] = $1 AND r.grantee_id = $2 AND r.scope_id = $3 AND r.state = 'pending'
+                AND r.person <> '{}'
+                AND (r.epoch <> $4 OR r.origin <> $5 OR r.lapses_at <= clock_timestamp())
+             RETURNING r.id, r.scope, r.state),
+         events AS (
+             INSERT INTO jit.events (at, kind, request_id, scope, details)
+             SELECT clock_timestamp(), l.state, l.id, l.scope, '{}' FROM lapsed l RETURNING id)
+         INSERT INTO jit.outbox (event_id) SELECT e.id FROM events e WHERE $6",
+        &[
+            value(person.first().copied().unwrap_or(Oid::INVALID)),
+            value(grantee),
+            value(scope.id),
+            value(scope.epoch),
+            value(origin::current().to_string()),
+            value(worker::preloaded()),
+        ],
+    );
+}
+
+fn already_asked(
+    owner: &Owner,
+    scope: &Scope,
+    person: &[Oid],
+    grantee: Oid,
+    key: Option<&str>,
+    all_rows: bool,
+) -> Refusal {
+    let same = owner.first(
+        "SELECT r.id FROM jit.requests r
+          WHERE r.person[1] = $1 AND r.grantee_id = $2 AND r.scope_id = $3 AND r.all_rows = $4
+            AND r.key IS NOT DISTINCT FROM $5 AND r.state = 'pending'",
+        &[
+            value(person.first().copied().unwrap_or(Oid::INVALID)),
+            value(grantee),
+            value(scope.id),
+            value(all_rows),
+            optional(key),
+        ],
+        |row| row.must::<i64>(1),
+    );
+    match same {
+        Some(id) => Refusal::wrong_state(format!("request {id} asks for the same and is pending"))
+            .hint(format!("Wait for it, or take it back with jit_cancel({id}).")),
+        None => Refusal::wrong_state("the same has been asked for at this moment").hint("Try again."),
+    }
+}
+
+/// Closes what is pending in a scope that has been disabled or dropped. Rows that somebody holds
+/// locked are left to the worker: they belong to the old epoch and cannot be approved any more.
+pub fn close_scope(owner: &Owner, who: &Identity, scope: i32, why: &str) {
+    owner.run(
+        "WITH open AS (
+             SELECT r.id FROM jit.requests r WHERE r.scope_id = $1 AND r.state = 'pending'
+                FOR NO KEY UPDATE SKIP LOCKED),
+         closed AS (
+             UPDATE jit.requests r SET state = 'closed', decided_at = clock_timestamp(), decided_by = $3
+               FROM open o WHERE r.id = o.id RETURNING r.id, r.scope),
+         events AS (
+             INSERT INTO jit.events (at, kind, request_id, scope, login, actor, details)
+             SELECT clock_timestamp(), 'closed', c.id, c.scope, $2, $3, jsonb_build_object('why', $4)
+               FROM closed c RETURNING id)
+         INSERT INTO jit.outbox (event_id) SELECT e.id FROM events e WHERE $5",
+        &[
+            value(scope),
+            value(who.login.name.as_str()),
+            value(who.actor.name.as_str()),
+            value(why),
+            value(worker::preloaded()),
+        ],
+    );
+    committed_durably();
+}
+
+/// A point in time as text, in UTC.
+pub fn timestamp_text(micros: i64) -> String {
+    TimestampWithTimeZone::try_from(micros).map(|at| at.to_iso_string()).unwrap_or_default()
+}
+
+fn cancel(id: Option<i64>) -> Outcome<()> {
+    let who = begin(c"jit_cancel()")?;
+    who.refuse_shared()?;
+    let id = id.ok_or_else(|| null_argument("jit_cancel", "request"))?;
+    let owner = Owner::enter()?;
+    let request = Request::load_locked(&owner, id)?;
+    if !request.is_of(&who) {
+        return Err(Refusal::not_allowed(format!("request {id} is not yours"))
+            .hint("SELECT id FROM jit.my_requests lists yours."));
+    }
+    request.check_pending(Scope::by_id(&owner, request.scope_id).as_ref())?;
+    request.decide(&owner, &who, "cancelled")?;
+    record(
+        &owner,
+        &who,
+        Event { kind: "cancelled", request: Some(id), scope: &request.scope, details: json!({}) },
+    );
+    Ok(())
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments)] // the SQL interface
+fn jit_request(
+    scope: Option<&str>,
+    reason: Option<&str>,
+    key: Option<&str>,
+    duration: Option<Interval>,
+    grantee: Option<Oid>,
+    starts_at: Option<TimestampWithTimeZone>,
+    all_rows: Option<bool>,
+) -> i64 {
+    let starts_at = starts_at.map(pg_sys::TimestampTz::from);
+    settle(ask(Wish { scope, reason, key, duration, grantee, starts_at, all_rows }))
+}
+
+#[pg_extern(sql = false)]
+fn jit_cancel(request: Option<i64>) {
+    settle(cancel(request));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_one_line_of_text() {
+        assert_eq!(checked_text("a reason", Some("  refund #981 ")).unwrap(), "refund #981");
+        for bad in [None, Some(""), Some(" \n"), Some("a\nb"), Some("a\u{7}"), Some("a\u{85}b")] {
+            assert!(checked_text("a reason", bad).is_err(), "{bad:?}");
+        }
+        assert!(checked_text("a reason", Some(&"é".repeat(2_048))).is_ok());
+        assert!(checked_text("a reason", Some(&"é".repeat(2_049))).is_err());
+    }
+
+    #[test]
+    fn starts_lie_ahead_but_not_far() {
+        assert!(check_start(10, 10).is_ok());
+        assert!(check_start(9, 10).is_err());
+        assert!(check_start(i64::MAX, 10).is_err());
+        assert!(check_start(i64::MIN, 10).is_err());
+        assert!(check_start(10 + FURTHEST_START + 1, 10).is_err());
+    }
+}

@@ -1,0 +1,289 @@
+//! Reviews: an approver's yes or no, and when enough people have said yes.
+
+use pgrx::datum::Interval;
+use pgrx::pg_sys::{self, Oid};
+use pgrx::prelude::*;
+use serde_json::json;
+
+use super::args::{optional, roles, value};
+use super::request::{Request, checked_text, timestamp_text};
+use super::scope::{Scope, Slot};
+use super::{begin, deliberate, grant, quorum, span};
+use crate::audit::events::{Event, record};
+use crate::errors::{Outcome, Refusal, log, null_argument, settle};
+use crate::identity::{self, Identity};
+use crate::privileged::Owner;
+
+/// A yes on record.
+struct Yes {
+    actor: String,
+    person: Vec<Oid>,
+    duration: Option<i64>,
+}
+
+fn yeses(owner: &Owner, request: i64) -> Vec<Yes> {
+    owner.query(
+        "SELECT v.actor, v.person, (extract(epoch FROM v.duration) * 1000000)::bigint
+           FROM jit.reviews v WHERE v.request_id = $1 AND v.decision = 'approve' ORDER BY v.id",
+        &[value(request)],
+        |row| Yes { actor: row.must(1), person: row.must(2), duration: row.get(3) },
+    )
+}
+
+/// Whether this session may decide on the request; by which of the approver roles. The request is
+/// pending and the scope is its own.
+fn entitled(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Vec<String>> {
+    let id = request.id;
+    if let Some(shared) = who.person().iter().find(|role| request.person.contains(role)) {
+        return Err(Refusal::not_allowed(format!("request {id} is your own"))
+            .detail(format!(
+                "You and the one who asked share the role \"{}\": nobody decides on their own request.",
+                identity::role_name(*shared).unwrap_or_default()
+            ))
+            .hint("Ask somebody else who may approve it."));
+    }
+    if let Some(served) = who.person().iter().find(|role| identity::would_serve(**role, request.grantee.id)) {
+        return Err(Refusal::not_allowed(format!("request {id} could serve yourself"))
+            .detail(format!(
+                "\"{}\" is a member of \"{}\", which the grant would serve; any kind of membership counts.",
+                identity::role_name(*served).unwrap_or_default(),
+                request.grantee.name
+            ))
+            .hint("Ask an approver who does not belong to that group."));
+    }
+    let by = scope.approver_roles(who);
+    if by.is_empty() {
+        let approvers: Vec<&str> = scope.slots.iter().map(|slot| slot.role.as_str()).collect();
+        return Err(Refusal::not_allowed(format!("you may not decide on request {id}"))
+            .detail(format!(
+                "Approvers of scope \"{}\" are: {}. Login and acting role must both belong to one of them; being a superuser or an admin does not count.",
+                scope.name,
+                if approvers.is_empty() { "nobody".to_string() } else { approvers.join(", ") }
+            ))
+            .hint("SELECT * FROM jit.pending shows what you may decide; RESET ROLE if you have changed your role."));
+    }
+    Ok(by)
+}
+
+/// The same, with a line in the server log about a try that was refused.
+fn entitled_or_logged(request: &Request, scope: &Scope, who: &Identity, what: &str) -> Outcome<Vec<String>> {
+    entitled(request, scope, who).inspect_err(|_| {
+        log(format!(
+            "jit_rls: refused login \"{}\" acting as \"{}\" who tried to {what} request {} of \"{}\" for \"{}\"",
+            who.login.name, who.actor.name, request.id, request.login.name, request.grantee.name
+        ));
+    })
+}
+
+/// Whether this session could say yes now. What `jit.pending` shows.
+pub fn could_approve(owner: &Owner, who: &Identity, id: i64) -> bool {
+    let Ok(request) = Request::load(owner, id) else { return false };
+    let scope = Scope::by_id(owner, request.scope_id);
+    if who.refuse_shared().is_err() || request.check_pending(scope.as_ref()).is_err() {
+        return false;
+    }
+    let Some(scope) = scope else { return false };
+    entitled(&request, &scope, who).is_ok() && already(&yeses(owner, id), who).is_none()
+}
+
+/// Whether this session could approve the request if it were pending: who may revoke its grant.
+pub fn could_have_approved(request: &Request, scope: &Scope, who: &Identity) -> bool {
+    entitled(request, scope, who).is_ok()
+}
+
+fn already<'a>(yeses: &'a [Yes], who: &Identity) -> Option<&'a Yes> {
+    let person = who.person();
+    yeses.iter().find(|yes| yes.person.iter().any(|role| person.contains(role)))
+}
+
+/// How far a request has come.
+struct Progress {
+    filled: usize,
+    needed: usize,
+}
+
+/// Counts the yeses that still stand: the giver still qualifies, and would not be served.
+fn progress(slots: &[Slot], yeses: &[Yes], request: &Request) -> Progress {
+    let each: Vec<u32> =
+        slots.iter().flat_map(|slot| std::iter::repeat_n(slot.role_id, slot.people as usize)).collect();
+    let able: Vec<Vec<usize>> = yeses
+        .iter()
+        .map(|yes| {
+            let served = yes.person.iter().any(|role| identity::would_serve(*role, request.grantee.id));
+            if served || yes.person.is_empty() {
+                return Vec::new();
+            }
+            (0..each.len())
+                .filter(|slot| {
+                    let role = Oid::from_u32(each[*slot]);
+                    role != Oid::INVALID && yes.person.iter().all(|member| identity::qualifies(*member, role))
+                })
+                .collect()
+        })
+        .collect();
+    Progress { filled: quorum::filled(each.len(), &able), needed: each.len() }
+}
+
+/// The rules have changed so that this request cannot be approved as it is.
+fn check_still_grantable(request: &Request, scope: &Scope) -> Outcome<()> {
+    let again = "Deny it; the requester can ask again.";
+    let id = request.id;
+    if identity::role_name(request.grantee.id).is_none() {
+        return Err(Refusal::wrong_state(format!("request {id} is for a role that does not exist any more"))
+            .hint(again));
+    }
+    if request.all_rows && scope.key_type.is_some() && !scope.allow_all_rows {
+        return Err(Refusal::wrong_state(format!(
+            "request {id} asks for all rows, which scope \"{}\" does not give any more",
+            scope.name
+        ))
+        .hint(again));
+    }
+    if !scope.may_ask(&request.person) || !scope.may_ask(&[request.grantee.id]) {
+        return Err(Refusal::wrong_state(format!(
+            "\"{}\" may not ask for scope \"{}\" any more",
+            request.actor.name, scope.name
+        ))
+        .detail("The requesters of the scope, or memberships, have changed since.")
+        .hint(again));
+    }
+    if !identity::qualifies(request.actor.id, request.grantee.id) {
+        return Err(Refusal::wrong_state(format!(
+            "\"{}\" does not belong to \"{}\" any more",
+            request.actor.name, request.grantee.name
+        ))
+        .hint(again));
+    }
+    Ok(())
+}
+
+/// The request and its scope, locked and pending.
+fn pending(owner: &Owner, id: i64) -> Outcome<(Request, Scope)> {
+    let request = Request::load_locked(owner, id)?;
+    let scope = Scope::by_id(owner, request.scope_id);
+    request.check_pending(scope.as_ref())?;
+    let scope = scope.ok_or_else(|| crate::errors::unknown_request(id))?;
+    Ok((request, scope))
+}
+
+fn write_review(
+    owner: &Owner,
+    who: &Identity,
+    request: i64,
+    decision: &str,
+    by: &[String],
+    comment: Option<&str>,
+    duration: Option<i64>,
+) {
+    owner.run(
+        "INSERT INTO jit.reviews (request_id, at, decision, login, login_id, actor, actor_id, person, roles, comment, duration)
+         VALUES ($1, clock_timestamp(), $2, $3, $4, $5, $6, $7, $8, $9, $10 * interval '1 microsecond')",
+        &[
+            value(request),
+            value(decision),
+            value(who.login.name.as_str()),
+            value(who.login.id),
+            value(who.actor.name.as_str()),
+            value(who.actor.id),
+            roles(&who.person()),
+            value(by.to_vec()),
+            optional(comment),
+            optional(duration.map(|micros| micros as f64)),
+        ],
+    );
+}
+
+fn approve(
+    fcinfo: pg_sys::FunctionCallInfo,
+    id: Option<i64>,
+    comment: Option<&str>,
+    duration: Option<Interval>,
+) -> Outcome<String> {
+    let who = begin(c"jit_approve()")?;
+    deliberate::check(fcinfo, c"jit_approve")?;
+    who.refuse_shared()?;
+    let id = id.ok_or_else(|| null_argument("jit_approve", "request"))?;
+    let comment = comment.map(|comment| checked_text("a comment", Some(comment))).transpose()?;
+    let owner = Owner::enter()?;
+    let (request, scope) = pending(&owner, id)?;
+    let by = entitled_or_logged(&request, &scope, &who, "approve")?;
+    let before = yeses(&owner, id);
+    if already(&before, &who).is_some() {
+        return Err(Refusal::wrong_state(format!("you have approved request {id} already"))
+            .hint("Another person has to say yes; nobody counts twice."));
+    }
+    let shortened = match &duration {
+        None => None,
+        Some(duration) => Some(span::checked("the approver's duration", duration, request.duration)?),
+    };
+    check_still_grantable(&request, &scope)?;
+    write_review(&owner, &who, id, "approve", &by, comment.as_deref(), shortened);
+
+    let yeses = yeses(&owner, id);
+    // A request whose frozen rules cannot be read is judged by a slot that nobody fills.
+    let slots = match &request.frozen {
+        Some(frozen) => scope.stricter_slots(frozen),
+        None => vec![Slot { role: String::new(), role_id: 0, people: 1 }],
+    };
+    let progress = progress(&slots, &yeses, &request);
+    if progress.needed == 0 || progress.filled < progress.needed {
+        let details = json!({ "comment": comment, "as": by, "filled": progress.filled, "needed": progress.needed,
+                              "duration": shortened.map(span::text) });
+        record(&owner, &who, Event { kind: "approval", request: Some(id), scope: &scope.name, details });
+        if let Some(gone) = slots.iter().find(|slot| slot.role_id == 0) {
+            Refusal::wrong_state(format!("request {id} cannot be approved as it is"))
+                .detail(format!(
+                    "It was made under rules that ask for \"{}\", which is no approver any more.",
+                    gone.role
+                ))
+                .hint("The requester can jit_cancel() it and ask again.")
+                .warn();
+        }
+        return Ok(format!("pending: {} of {}", progress.filled, progress.needed));
+    }
+    let most = request.frozen.as_ref().map_or(0, |frozen| frozen.max_duration).min(scope.max_duration);
+    let duration = yeses.iter().filter_map(|yes| yes.duration).fold(request.duration.min(most), i64::min);
+    request.decide(&owner, &who, "approved")?;
+    let mut approved_by: Vec<Oid> = yeses.iter().flat_map(|yes| yes.person.iter().copied()).collect();
+    approved_by.sort_unstable_by_key(|role| role.to_u32());
+    approved_by.dedup();
+    let window = grant::make(&owner, &request, duration, &approved_by);
+    let names: Vec<&str> = yeses.iter().map(|yes| yes.actor.as_str()).collect();
+    let details = json!({
+        "comment": comment, "as": by, "approved_by": names, "grantee": request.grantee.name, "key": request.key,
+        "all_rows": request.all_rows, "starts_at": timestamp_text(window.starts_at), "ends_at": timestamp_text(window.ends_at),
+    });
+    record(&owner, &who, Event { kind: "approved", request: Some(id), scope: &scope.name, details });
+    Ok("approved".to_string())
+}
+
+fn deny(fcinfo: pg_sys::FunctionCallInfo, id: Option<i64>, reason: Option<&str>) -> Outcome<()> {
+    let who = begin(c"jit_deny()")?;
+    deliberate::check(fcinfo, c"jit_deny")?;
+    who.refuse_shared()?;
+    let id = id.ok_or_else(|| null_argument("jit_deny", "request"))?;
+    let reason = checked_text("a reason", reason)?;
+    let owner = Owner::enter()?;
+    let (request, scope) = pending(&owner, id)?;
+    let by = entitled_or_logged(&request, &scope, &who, "deny")?;
+    write_review(&owner, &who, id, "deny", &by, Some(&reason), None);
+    request.decide(&owner, &who, "denied")?;
+    let details = json!({ "reason": reason, "as": by });
+    record(&owner, &who, Event { kind: "denied", request: Some(id), scope: &scope.name, details });
+    Ok(())
+}
+
+#[pg_extern(sql = false)]
+fn jit_approve(
+    request: Option<i64>,
+    comment: Option<&str>,
+    duration: Option<Interval>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> String {
+    settle(approve(fcinfo, request, comment, duration))
+}
+
+#[pg_extern(sql = false)]
+fn jit_deny(request: Option<i64>, reason: Option<&str>, fcinfo: pg_sys::FunctionCallInfo) {
+    settle(deny(fcinfo, request, reason));
+}

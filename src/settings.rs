@@ -1,0 +1,81 @@
+//! Every setting of the extension, with what it is for and why it has its context.
+
+use std::cell::Cell;
+use std::ffi::{CStr, CString, c_char, c_void};
+
+use pgrx::prelude::*;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+
+use crate::identity;
+
+/// Logins that many people share, such as a connection pooler's. PGC_SUSET: whoever could
+/// add or remove a name could become another person.
+static SHARED_LOGINS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+
+/// Lets decisions be made from inside functions, for people who wrap `jit_approve` in one of
+/// their own. PGC_SUSET: it opens the door to decisions that nobody meant to make.
+static ALLOW_INDIRECT_DECISIONS: GucSetting<bool> = GucSetting::<bool>::new(false);
+
+thread_local! {
+    static SHARED_LOGINS_GENERATION: Cell<u64> = const { Cell::new(0) };
+}
+
+pub fn init() {
+    // SAFETY: the hooks below have the signatures of GucStringCheckHook and
+    // GucStringAssignHook, are guarded, and live as long as the process.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"jit_rls.shared_logins",
+            c"Logins that many people share, such as a connection pooler's.",
+            c"Comma-separated role names. Such a login never holds, asks or decides; what it does after SET ROLE counts as that role's alone.",
+            &SHARED_LOGINS,
+            GucContext::Suset,
+            GucFlags::default(),
+            Some(check_shared_logins),
+            Some(assign_shared_logins),
+            None,
+        );
+    }
+    GucRegistry::define_bool_guc(
+        c"jit_rls.allow_indirect_decisions",
+        c"Allows decisions from inside functions, views and triggers.",
+        c"Off, jit_approve and jit_deny work only where the client's own statement calls them.",
+        &ALLOW_INDIRECT_DECISIONS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    // SAFETY: a constant C string. From here on an unknown jit_rls.* is an error, so that a
+    // misspelt setting is not taken for one that protects.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"jit_rls".as_ptr()) };
+}
+
+/// The names in `jit_rls.shared_logins`.
+pub fn shared_logins() -> Vec<String> {
+    let raw = SHARED_LOGINS.get().unwrap_or_default();
+    identity::parse_role_list(&raw.to_string_lossy()).unwrap_or_default()
+}
+
+/// Changes with each assignment, so that what was derived from the old value can be dropped.
+pub fn shared_logins_generation() -> u64 {
+    SHARED_LOGINS_GENERATION.get()
+}
+
+pub fn allow_indirect_decisions() -> bool {
+    ALLOW_INDIRECT_DECISIONS.get()
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_shared_logins(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: guc.c passes a pointer to the proposed value, a C string or NULL.
+    let text = unsafe { (*value).as_ref().map(|c| CStr::from_ptr(c).to_string_lossy()) };
+    text.is_none_or(|text| identity::parse_role_list(&text).is_some())
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn assign_shared_logins(_value: *const c_char, _extra: *mut c_void) {
+    SHARED_LOGINS_GENERATION.set(SHARED_LOGINS_GENERATION.get() + 1);
+}

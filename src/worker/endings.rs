@@ -1,0 +1,87 @@
+//! Grants: their endings by time and by rule, and tidying away what has ended.
+
+use super::step::{Stop, batch};
+
+/// `now()` is right here: the statement is the first of its own transaction. Rows that somebody
+/// has locked are left for the next pass, as the foreign key of the ending would wait for them.
+const EXPIRE: &str = "
+WITH due AS MATERIALIZED (
+    SELECT g.id, g.scope, g.ends_at
+      FROM jit.grants g
+     WHERE g.tidied_at IS NULL
+       AND g.ends_at <= now()
+       AND NOT EXISTS (SELECT FROM jit.endings e WHERE e.grant_id = g.id)
+     ORDER BY g.ends_at
+     LIMIT 5000
+       FOR KEY SHARE OF g SKIP LOCKED
+), ending AS (
+    INSERT INTO jit.endings (grant_id, at, kind)
+    SELECT d.id, d.ends_at, 'expired' FROM due d ORDER BY d.ends_at, d.id
+), event AS (
+    INSERT INTO jit.events (at, kind, request_id, scope, details)
+    SELECT clock_timestamp(), 'expired', d.id, d.scope, jsonb_build_object('ends_at', d.ends_at)
+      FROM due d ORDER BY d.ends_at, d.id
+    RETURNING id
+), announcement AS (
+    INSERT INTO jit.outbox (event_id) SELECT v.id FROM event v
+)
+SELECT count(*) FROM event";
+
+/// Disabling or dropping a scope ends the grants that it can see. A grant whose transaction
+/// committed only afterwards is of an older epoch: it serves nobody, and gets its ending here.
+/// An epoch only rises, so `<` finds them all, and finds them by index.
+const END_DEAD: &str = "
+WITH dead AS MATERIALIZED (
+    SELECT g.id, g.scope,
+           CASE WHEN s.dropped_at IS NULL THEN 'scope disabled' ELSE 'scope dropped' END AS kind
+      FROM jit.scopes s
+           JOIN jit.grants g ON g.scope_id = s.id AND g.epoch < s.epoch
+     WHERE g.tidied_at IS NULL
+       AND NOT EXISTS (SELECT FROM jit.endings e WHERE e.grant_id = g.id)
+     LIMIT 5000
+       FOR KEY SHARE OF g SKIP LOCKED
+), ending AS (
+    INSERT INTO jit.endings (grant_id, at, kind)
+    SELECT d.id, clock_timestamp(), d.kind FROM dead d ORDER BY d.id
+), event AS (
+    INSERT INTO jit.events (at, kind, request_id, scope, details)
+    SELECT clock_timestamp(), d.kind, d.id, d.scope, '{}'::jsonb FROM dead d ORDER BY d.id
+    RETURNING id
+), announcement AS (
+    INSERT INTO jit.outbox (event_id) SELECT v.id FROM event v
+)
+SELECT count(*) FROM event";
+
+/// Only endings that have committed are seen, so nothing alive is ever tidied away.
+const TIDY: &str = "
+WITH ended AS MATERIALIZED (
+    SELECT g.id
+      FROM jit.grants g
+     WHERE g.tidied_at IS NULL
+       AND EXISTS (SELECT FROM jit.endings e WHERE e.grant_id = g.id)
+     LIMIT 5000
+       FOR NO KEY UPDATE OF g SKIP LOCKED
+), tidied AS (
+    UPDATE jit.grants g
+       SET tidied_at = clock_timestamp()
+      FROM ended d
+     WHERE g.id = d.id
+       AND g.tidied_at IS NULL
+    RETURNING 1
+)
+SELECT count(*) FROM tidied";
+
+/// Puts on record the grants whose time is up.
+pub fn expire() -> Result<i64, Stop> {
+    batch(EXPIRE)
+}
+
+/// Ends grants that were made while their scope was being disabled or dropped.
+pub fn end_dead() -> Result<i64, Stop> {
+    batch(END_DEAD)
+}
+
+/// Takes what has ended out of the index of live grants.
+pub fn tidy() -> Result<i64, Stop> {
+    batch(TIDY)
+}

@@ -1,0 +1,34 @@
+//! Roles that were renamed.
+
+use super::step::{Stop, count, transaction};
+
+/// Rules bind by OID and are dumped by name, so the name has to follow the role. A rule whose
+/// role is gone keeps the name that it had.
+const FOLLOW_APPROVERS: &str = "
+WITH renamed AS MATERIALIZED (
+    SELECT a.ctid AS row, r.rolname::text AS name
+      FROM jit.approvers a
+           JOIN pg_authid r ON r.oid = a.role_id
+     WHERE r.rolname::text <> a.role
+       FOR NO KEY UPDATE OF a SKIP LOCKED
+), followed AS (
+    UPDATE jit.approvers a SET role = n.name FROM renamed n WHERE a.ctid = n.row RETURNING 1
+)
+SELECT count(*) FROM followed";
+
+const FOLLOW_REQUESTERS: &str = "
+WITH renamed AS MATERIALIZED (
+    SELECT a.ctid AS row, r.rolname::text AS name
+      FROM jit.requesters a
+           JOIN pg_authid r ON r.oid = a.role_id
+     WHERE r.rolname::text <> a.role
+       FOR NO KEY UPDATE OF a SKIP LOCKED
+), followed AS (
+    UPDATE jit.requesters a SET role = n.name FROM renamed n WHERE a.ctid = n.row RETURNING 1
+)
+SELECT count(*) FROM followed";
+
+/// Brings the names in the rules up to date.
+pub fn follow() -> Result<i64, Stop> {
+    transaction(|| Ok(count(FOLLOW_APPROVERS)? + count(FOLLOW_REQUESTERS)?))
+}

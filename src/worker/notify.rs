@@ -1,0 +1,47 @@
+//! NOTIFY jit_rls, from the events, after their commit.
+//!
+//! In a transaction of its own, since it can fail (any login can fill the queue by listening
+//! and not reading) and can wait: PreCommit_Notify() takes one lock for the whole cluster, held
+//! until the notifier's commit is done, waiting for a standby included.
+
+use super::step::{Stop, count, transaction};
+
+/// What a listener missed by an hour it reads from `jit.events`. Keeps the outbox small when
+/// NOTIFY cannot be had.
+const DROP_STALE: &str = "
+WITH dropped AS (
+    DELETE FROM jit.outbox o
+     WHERE (SELECT e.at FROM jit.events e WHERE e.id = o.event_id) <= now() - interval '1 hour'
+    RETURNING 1
+)
+SELECT count(*) FROM dropped";
+
+/// Nothing but what kind of thing happened to which request: reasons may be confidential, and
+/// everybody who can connect can listen.
+const SEND: &str = "
+WITH batch AS MATERIALIZED (
+    SELECT o.event_id FROM jit.outbox o ORDER BY o.event_id LIMIT 5000 FOR UPDATE SKIP LOCKED
+), taken AS (
+    DELETE FROM jit.outbox o USING batch b WHERE o.event_id = b.event_id RETURNING o.event_id
+)
+SELECT count(pg_notify('jit_rls', m.message))
+  FROM (SELECT json_build_object('v', 1, 'event', e.id, 'kind', e.kind,
+                                 'request', e.request_id, 'scope', e.scope)::text AS message
+          FROM taken t
+               JOIN jit.events e ON e.id = t.event_id
+         ORDER BY e.id) m";
+
+const SHORT_WAIT: &str = "SELECT set_config('lock_timeout', '1s', true)";
+
+/// Announces what has been written since the last time; says how many there were.
+pub fn send() -> Result<i64, Stop> {
+    transaction(|| {
+        pgrx::Spi::run(SHORT_WAIT)?;
+        count(SEND)
+    })
+}
+
+/// Gives up on what could not be announced in time.
+pub fn drop_stale() -> Result<i64, Stop> {
+    transaction(|| count(DROP_STALE))
+}

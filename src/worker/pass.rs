@@ -1,0 +1,203 @@
+//! What the worker does each time it wakes up, and when it must wake up next.
+
+use std::time::{Duration, Instant};
+
+use super::backoff::{Backoff, Throttle, sleep_until};
+use super::step::{BATCH, Outcome, Step, Stop, transaction};
+use super::{endings, names, notify, requests};
+
+/// However quiet it is, the worker looks once in this time: what a superuser changed by hand
+/// nudges nobody, and clocks jump.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// The work that walks over everything alive is not done more often than this.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How soon to look again at what was due and locked.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Microseconds until something is due; negative when it is overdue. Bounded, for the dates that
+/// arithmetic overflows on are valid dates.
+const DEADLINE: &str = "
+SELECT (extract(epoch FROM greatest(least(d.at, c.now + interval '1 day'), c.now - interval '1 day') - c.now)
+        * 1000000)::bigint
+  FROM (SELECT clock_timestamp() AS now) c,
+       (SELECT least(
+            (SELECT g.ends_at
+               FROM jit.grants g
+              WHERE g.tidied_at IS NULL
+                AND NOT EXISTS (SELECT FROM jit.endings e WHERE e.grant_id = g.id)
+              ORDER BY g.ends_at LIMIT 1),
+            (SELECT r.lapses_at FROM jit.requests r WHERE r.state = 'pending' ORDER BY r.lapses_at LIMIT 1)
+        ) AS at) d
+ WHERE d.at IS NOT NULL";
+
+/// The extension is gone.
+pub struct Gone;
+
+/// The steps, with their histories.
+pub struct Pass {
+    expire: Step,
+    lapse: Step,
+    drop_stale: Step,
+    send: Step,
+    end_dead: Step,
+    close: Step,
+    tidy: Step,
+    follow: Step,
+    find_deadline: Step,
+    /// Something happened that may need housekeeping.
+    untidy: bool,
+    housekeeping: Throttle,
+    minute: Throttle,
+    overdue: Backoff,
+}
+
+/// When to wake up, as the steps find out.
+struct Wake(Duration);
+
+impl Wake {
+    fn within(&mut self, wait: Duration) {
+        self.0 = self.0.min(wait);
+    }
+
+    /// The result of the step, if it has one.
+    fn take<R>(&mut self, outcome: Outcome<R>) -> Result<Option<R>, Gone> {
+        match outcome {
+            Outcome::Done(result) => Ok(Some(result)),
+            Outcome::Later(wait) => {
+                self.within(wait);
+                Ok(None)
+            }
+            Outcome::Gone => Err(Gone),
+        }
+    }
+
+    /// The same for a step that says how many rows it handled: there may be more of them.
+    fn count(&mut self, outcome: Outcome<i64>) -> Result<i64, Gone> {
+        let handled = self.take(outcome)?.unwrap_or(0);
+        if handled >= BATCH {
+            self.within(Duration::ZERO);
+        }
+        Ok(handled)
+    }
+}
+
+impl Pass {
+    pub fn new() -> Self {
+        Pass {
+            expire: Step::new("put expired grants on record"),
+            lapse: Step::new("put lapsed requests on record"),
+            drop_stale: Step::new("drop stale notifications"),
+            send: Step::new("notify"),
+            end_dead: Step::new("end the grants of disabled scopes"),
+            close: Step::new("close the requests of disabled scopes"),
+            tidy: Step::new("tidy away ended grants"),
+            follow: Step::new("follow renamed roles"),
+            find_deadline: Step::new("find the next deadline"),
+            untidy: true,
+            housekeeping: Throttle::new(HOUSEKEEPING),
+            minute: Throttle::new(LONGEST_SLEEP),
+            overdue: Backoff::new(LOOK_AGAIN.0, LOOK_AGAIN.1),
+        }
+    }
+
+    /// Does everything that is due. Returns how long the worker may sleep.
+    pub fn run(&mut self, nudged: bool) -> Result<Duration, Gone> {
+        let mut wake = Wake(LONGEST_SLEEP);
+        let expired = wake.count(self.expire.attempt(endings::expire))?;
+        wake.count(self.lapse.attempt(requests::lapse))?;
+        wake.count(self.drop_stale.attempt(notify::drop_stale))?;
+        wake.count(self.send.attempt(notify::send))?;
+        self.untidy |= nudged || expired > 0 || self.minute.pass(Instant::now());
+        self.keep_house(&mut wake)?;
+        self.look_ahead(&mut wake)?;
+        Ok(wake.0)
+    }
+
+    /// What is not urgent: nobody's access depends on it, and it costs time in proportion to
+    /// what is alive.
+    fn keep_house(&mut self, wake: &mut Wake) -> Result<(), Gone> {
+        if !self.untidy {
+            return Ok(());
+        }
+        let start = Instant::now();
+        if let Some(wait) = self.housekeeping.too_early(start) {
+            wake.within(wait);
+            return Ok(());
+        }
+        self.housekeeping.pass(start);
+        let dead = wake.count(self.end_dead.attempt(endings::end_dead))?;
+        let closed = wake.take(self.close.attempt(requests::close))?;
+        let tidied = wake.count(self.tidy.attempt(endings::tidy))?;
+        wake.take(self.follow.attempt(names::follow))?;
+        let (closed, left_over) = closed.map_or((0, false), |c| (c.count, c.left_over));
+        self.untidy = left_over || dead > 0 || tidied >= BATCH;
+        if self.untidy {
+            wake.within(HOUSEKEEPING);
+        }
+        if dead > 0 || closed > 0 {
+            // There are events to announce.
+            wake.within(Duration::ZERO);
+        }
+        self.housekeeping.widen(start.elapsed(), HOUSEKEEPING);
+        Ok(())
+    }
+
+    /// Sleeps no longer than until the next deadline. What is overdue even now is locked by
+    /// somebody, or has come due during this pass.
+    fn look_ahead(&mut self, wake: &mut Wake) -> Result<(), Gone> {
+        let deadline = self.find_deadline.attempt(next_deadline);
+        let Some(deadline) = wake.take(deadline)? else { return Ok(()) };
+        match deadline {
+            Some(micros) if micros <= 0 => {
+                let now = Instant::now();
+                let again = self.overdue.failed(now);
+                wake.within(again - now);
+            }
+            Some(micros) => {
+                self.overdue.succeeded();
+                wake.within(sleep_until(micros, LONGEST_SLEEP));
+            }
+            None => self.overdue.succeeded(),
+        }
+        Ok(())
+    }
+}
+
+fn next_deadline() -> Result<Option<i64>, Stop> {
+    transaction(|| {
+        pgrx::Spi::connect(|client| {
+            let found = client.select(DEADLINE, Some(1), &[])?;
+            if found.is_empty() { Ok(None) } else { found.first().get_one::<i64>() }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_moment_wins() {
+        let mut wake = Wake(LONGEST_SLEEP);
+        wake.within(Duration::from_secs(5));
+        wake.within(Duration::from_secs(7));
+        assert_eq!(wake.0, Duration::from_secs(5));
+        assert!(wake.take(Outcome::<()>::Later(Duration::from_secs(2))).is_ok());
+        assert_eq!(wake.0, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_full_batch_means_that_there_is_more() {
+        let mut wake = Wake(LONGEST_SLEEP);
+        assert!(matches!(wake.count(Outcome::Done(BATCH - 1)), Ok(4_999)));
+        assert_eq!(wake.0, LONGEST_SLEEP);
+        assert!(wake.count(Outcome::Done(BATCH)).is_ok());
+        assert_eq!(wake.0, Duration::ZERO);
+    }
+
+    #[test]
+    fn nothing_goes_on_without_the_extension() {
+        let mut wake = Wake(LONGEST_SLEEP);
+        assert!(wake.take(Outcome::<()>::Gone).is_err());
+    }
+}

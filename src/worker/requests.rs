@@ -1,0 +1,91 @@
+//! Pending requests that nobody will decide any more.
+
+use super::step::{Stop, batch, count, transaction};
+
+/// A request whose row somebody has locked is being decided or cancelled right now: skipped, for
+/// that person's transaction may stay open as long as they like.
+const LAPSE: &str = "
+WITH due AS MATERIALIZED (
+    SELECT r.id
+      FROM jit.requests r
+     WHERE r.state = 'pending'
+       AND r.lapses_at <= now()
+     ORDER BY r.lapses_at
+     LIMIT 5000
+       FOR NO KEY UPDATE SKIP LOCKED
+), lapsed AS (
+    UPDATE jit.requests r
+       SET state = 'lapsed', decided_at = r.lapses_at
+      FROM due d
+     WHERE r.id = d.id
+       AND r.state = 'pending'
+    RETURNING r.id, r.scope, r.lapses_at
+), event AS (
+    INSERT INTO jit.events (at, kind, request_id, scope, details)
+    SELECT clock_timestamp(), 'lapsed', l.id, l.scope, jsonb_build_object('lapses_at', l.lapses_at)
+      FROM lapsed l ORDER BY l.lapses_at, l.id
+    RETURNING id
+), announcement AS (
+    INSERT INTO jit.outbox (event_id) SELECT v.id FROM event v
+)
+SELECT count(*) FROM event";
+
+/// Requests of a scope that was disabled or dropped meanwhile, and those that a dump brought
+/// from another database.
+macro_rules! hopeless {
+    () => {
+        "
+      FROM jit.requests r
+           JOIN jit.scopes s ON s.id = r.scope_id
+     WHERE r.state = 'pending'
+       AND (r.epoch <> s.epoch OR NOT s.enabled OR s.dropped_at IS NOT NULL OR r.origin <> jit.origin())"
+    };
+}
+
+const CLOSE: &str = concat!(
+    "
+WITH hopeless AS MATERIALIZED (
+    SELECT r.id,
+           CASE WHEN s.dropped_at IS NOT NULL THEN 'scope dropped'
+                WHEN r.epoch <> s.epoch OR NOT s.enabled THEN 'scope disabled'
+                ELSE 'made in another database' END AS why",
+    hopeless!(),
+    "
+     LIMIT 5000
+       FOR NO KEY UPDATE OF r SKIP LOCKED
+), closed AS (
+    UPDATE jit.requests r
+       SET state = 'closed', decided_at = clock_timestamp()
+      FROM hopeless h
+     WHERE r.id = h.id
+       AND r.state = 'pending'
+    RETURNING r.id, r.scope, h.why
+), event AS (
+    INSERT INTO jit.events (at, kind, request_id, scope, details)
+    SELECT clock_timestamp(), 'closed', c.id, c.scope, jsonb_build_object('why', c.why)
+      FROM closed c ORDER BY c.id
+    RETURNING id
+), announcement AS (
+    INSERT INTO jit.outbox (event_id) SELECT v.id FROM event v
+)
+SELECT count(*) FROM event"
+);
+
+const LEFT_OVER: &str = concat!("SELECT count(*) FROM (SELECT", hopeless!(), " LIMIT 1) q");
+
+/// Puts on record the requests that nobody decided in time.
+pub fn lapse() -> Result<i64, Stop> {
+    batch(LAPSE)
+}
+
+/// What became of the requests that can no longer be decided.
+pub struct Closed {
+    pub count: i64,
+    /// Some were locked, or too many: look again.
+    pub left_over: bool,
+}
+
+/// Closes the requests that can no longer be decided.
+pub fn close() -> Result<Closed, Stop> {
+    transaction(|| Ok(Closed { count: count(CLOSE)?, left_over: count(LEFT_OVER)? > 0 }))
+}

@@ -1,0 +1,153 @@
+//! One step of the worker: a short transaction of its own, whose failure stops nobody else.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
+use pgrx::prelude::*;
+
+use super::backoff::{Backoff, Throttle};
+use super::presence::{self, Presence};
+
+/// Rows that one transaction handles: the LIMIT of the statements.
+pub const BATCH: i64 = 5_000;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Why a step did not do its work.
+pub enum Stop {
+    /// The extension is not there any more.
+    Gone,
+    /// The extension is being dropped by a transaction that is still open.
+    InDoubt,
+    Failed(Failure),
+}
+
+pub struct Failure {
+    code: PgSqlErrorCode,
+    message: String,
+}
+
+impl Failure {
+    fn of(report: &ErrorReportWithLevel) -> Self {
+        Failure { code: report.sql_error_code(), message: report.message().to_owned() }
+    }
+}
+
+/// Runs `body` in a transaction, as the bootstrap superuser, once the extension is known to be
+/// there.
+pub fn transaction<R>(body: impl FnOnce() -> spi::Result<R>) -> Result<R, Stop> {
+    let attempt = PgTryBuilder::new(AssertUnwindSafe(|| {
+        // SAFETY: the worker is connected and outside a transaction. now() is the start of the
+        // statement, which nobody but us sets here. An error anywhere in here, the commit
+        // included, aborts the transaction below.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::StartTransactionCommand();
+            // ALTER DATABASE … SET role must not make the worker somebody else.
+            pg_sys::SetUserIdAndSecContext(pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID), 0);
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        }
+        let result = match presence::hold_extension() {
+            Presence::There => body().map_err(|e| {
+                Stop::Failed(Failure { code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, message: e.to_string() })
+            }),
+            Presence::Gone => Err(Stop::Gone),
+            Presence::InDoubt => Err(Stop::InDoubt),
+        };
+        // SAFETY: as above.
+        unsafe {
+            if result.is_ok() {
+                pg_sys::PopActiveSnapshot();
+                pg_sys::CommitTransactionCommand();
+            } else {
+                pg_sys::AbortCurrentTransaction();
+            }
+        }
+        result
+    }))
+    .catch_others(|error| {
+        let failure = match &error {
+            CaughtError::PostgresError(report)
+            | CaughtError::ErrorReport(report)
+            | CaughtError::RustPanic { ereport: report, .. } => Failure::of(report),
+        };
+        // SAFETY: what PostgresMain() does after an error.
+        unsafe { pg_sys::AbortCurrentTransaction() };
+        Err(Stop::Failed(failure))
+    })
+    .execute();
+    // SAFETY: outside a transaction nothing else is current.
+    unsafe { pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext) };
+    attempt
+}
+
+/// Runs a statement that returns one number.
+pub fn count(sql: &str) -> spi::Result<i64> {
+    Ok(Spi::get_one::<i64>(sql)?.unwrap_or(0))
+}
+
+/// Runs a statement that handles up to `BATCH` rows, and says how many. Only one batch: between
+/// two of them the other steps have their turn, and the worker heeds that it is to leave.
+pub fn batch(sql: &str) -> Result<i64, Stop> {
+    transaction(|| count(sql))
+}
+
+/// A step that is done again and again.
+pub struct Step {
+    /// What it does, for the log: "could not …".
+    purpose: &'static str,
+    backoff: Backoff,
+    complaints: Throttle,
+}
+
+/// What became of a step.
+pub enum Outcome<R> {
+    Done(R),
+    /// Not now, but after this long.
+    Later(Duration),
+    Gone,
+}
+
+impl Step {
+    pub const fn new(purpose: &'static str) -> Self {
+        Step { purpose, backoff: Backoff::new(SECOND, MINUTE), complaints: Throttle::new(MINUTE) }
+    }
+
+    /// Runs it unless it failed a short while ago.
+    pub fn attempt<R>(&mut self, run: impl FnOnce() -> Result<R, Stop>) -> Outcome<R> {
+        if let Some(wait) = self.backoff.too_early(Instant::now()) {
+            return Outcome::Later(wait);
+        }
+        match run() {
+            Ok(result) => {
+                self.backoff.succeeded();
+                Outcome::Done(result)
+            }
+            Err(Stop::Gone) => Outcome::Gone,
+            Err(Stop::InDoubt) => Outcome::Later(SECOND),
+            Err(Stop::Failed(failure)) => {
+                let now = Instant::now();
+                let until = self.backoff.failed(now);
+                if self.complaints.pass(now) {
+                    self.complain(failure);
+                }
+                Outcome::Later(until - now)
+            }
+        }
+    }
+
+    fn complain(&self, failure: Failure) {
+        ErrorReport::new(
+            failure.code,
+            format!("jit_rls worker could not {}: {}", self.purpose, failure.message),
+            function_name!(),
+        )
+        .set_detail(
+            "It tries again by itself. Until then access ends as it should; only the record of it is late.",
+        )
+        .report(PgLogLevel::LOG);
+    }
+}
