@@ -1,9 +1,18 @@
 -- What pg_dump carries. The identity sequences are listed one by one: their position is
 -- data too. jit.installation, jit.outbox and jit.marker stay behind on purpose.
-SELECT pg_extension_config_dump(format('jit.%I', t)::regclass, '')
-  FROM unnest(ARRAY['scopes', 'approvers', 'requesters', 'requests', 'reviews', 'grants', 'endings', 'events']) t;
-SELECT pg_extension_config_dump(format('jit.%I', s)::regclass, '')
-  FROM unnest(ARRAY['scopes_id_seq', 'requests_id_seq', 'reviews_id_seq', 'endings_id_seq', 'events_id_seq']) s;
+SELECT pg_extension_config_dump('jit.scopes', '');
+SELECT pg_extension_config_dump('jit.approvers', '');
+SELECT pg_extension_config_dump('jit.requesters', '');
+SELECT pg_extension_config_dump('jit.requests', '');
+SELECT pg_extension_config_dump('jit.reviews', '');
+SELECT pg_extension_config_dump('jit.grants', '');
+SELECT pg_extension_config_dump('jit.endings', '');
+SELECT pg_extension_config_dump('jit.events', '');
+SELECT pg_extension_config_dump('jit.scopes_id_seq', '');
+SELECT pg_extension_config_dump('jit.requests_id_seq', '');
+SELECT pg_extension_config_dump('jit.reviews_id_seq', '');
+SELECT pg_extension_config_dump('jit.endings_id_seq', '');
+SELECT pg_extension_config_dump('jit.events_id_seq', '');
 
 -- ALTER DEFAULT PRIVILEGES of the installing user may have handed out rights on what this
 -- script has made, to PUBLIC or to anybody. All of it is taken back.

@@ -2,6 +2,8 @@
 -- installing user's search_path can take their place (CVE-2018-1058). What goes to
 -- the schema of the extension is written with its name.
 SET LOCAL search_path = pg_catalog, pg_temp;
+-- The check reads heap tuples itself.
+SET LOCAL default_table_access_method = heap;
 
 -- A function called jit_active(text, int) that somebody else can create beside ours
 -- would be found first by policies with an int key: the everyday functions must live
@@ -31,6 +33,7 @@ CREATE TABLE jit.installation (
     id  uuid NOT NULL DEFAULT gen_random_uuid(),
     one boolean NOT NULL DEFAULT true PRIMARY KEY CHECK (one)
 );
+INSERT INTO jit.installation DEFAULT VALUES;
 COMMENT ON TABLE jit.installation IS 'one row: what grants of this installation are bound to; never dumped';
 
 CREATE TABLE jit.scopes (

@@ -34,7 +34,7 @@ BEGIN
                         FOR EACH STATEMENT EXECUTE FUNCTION jit.append_only()', t);
         EXECUTE format('ALTER TABLE jit.%I ENABLE ALWAYS TRIGGER append_only', t);
     END LOOP;
-    FOREACH t IN ARRAY ARRAY['scopes', 'grants', 'endings'] LOOP
+    FOREACH t IN ARRAY ARRAY['installation', 'scopes', 'grants', 'endings'] LOOP
         EXECUTE format('CREATE TRIGGER invalidate AFTER INSERT OR DELETE ON jit.%I
                         FOR EACH ROW EXECUTE FUNCTION jit.invalidate()', t);
         EXECUTE format('CREATE TRIGGER invalidate_truncate AFTER TRUNCATE ON jit.%I
@@ -45,6 +45,9 @@ BEGIN
 END
 $triggers$;
 
+CREATE TRIGGER invalidate_update AFTER UPDATE ON jit.installation
+    FOR EACH ROW EXECUTE FUNCTION jit.invalidate();
+ALTER TABLE jit.installation ENABLE ALWAYS TRIGGER invalidate_update;
 CREATE TRIGGER invalidate_update AFTER UPDATE ON jit.scopes
     FOR EACH ROW EXECUTE FUNCTION jit.invalidate();
 ALTER TABLE jit.scopes ENABLE ALWAYS TRIGGER invalidate_update;

@@ -1,6 +1,6 @@
 //! The only home of what differs between PostgreSQL versions.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys::{self, Oid, SysCacheIdentifier};
 use pgrx::prelude::*;
@@ -104,7 +104,26 @@ pub unsafe fn walk_raw_tree(node: *mut pg_sys::Node, walker: RawWalker, context:
     unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| raw_expression_tree_walker(node, walker, context)) }
 }
 
-/// The hook around ExecutorRun, whose arguments changed in 18.
+// Raw, so that an error passes through our hooks as it is: pgrx's bindings would catch it.
+unsafe extern "C-unwind" {
+    #[link_name = "standard_ExecutorFinish"]
+    pub fn standard_executor_finish(query: *mut pg_sys::QueryDesc);
+
+    #[link_name = "standard_ProcessUtility"]
+    #[allow(clippy::too_many_arguments)] // its own
+    pub fn standard_process_utility(
+        statement: *mut pg_sys::PlannedStmt,
+        text: *const c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        params: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        destination: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
+}
+
+/// The hook around ExecutorRun, whose arguments changed in 18. Not guarded: see `crate::hooks`.
 pub mod executor_run {
     use super::*;
     use crate::hooks;
@@ -121,43 +140,44 @@ pub mod executor_run {
     }
 
     #[cfg(not(feature = "pg18"))]
-    #[pg_guard]
+    unsafe extern "C-unwind" {
+        #[link_name = "standard_ExecutorRun"]
+        fn standard(
+            query: *mut pg_sys::QueryDesc,
+            direction: pg_sys::ScanDirection::Type,
+            count: u64,
+            execute_once: bool,
+        );
+    }
+
+    #[cfg(not(feature = "pg18"))]
     unsafe extern "C-unwind" fn run(
         query: *mut pg_sys::QueryDesc,
         direction: pg_sys::ScanDirection::Type,
         count: u64,
         execute_once: bool,
     ) {
-        hooks::inside_executor(|| {
-            // SAFETY: passes on what execMain.c passed; an error unwinds through the guard.
-            unsafe {
-                match PREVIOUS {
-                    Some(previous) => {
-                        pg_sys::ffi::pg_guard_ffi_boundary(|| previous(query, direction, count, execute_once))
-                    }
-                    None => pg_sys::standard_ExecutorRun(query, direction, count, execute_once),
-                }
-            }
+        // SAFETY: passes on what execMain.c passed.
+        hooks::inside_executor(|| unsafe {
+            PREVIOUS.unwrap_or(standard)(query, direction, count, execute_once);
         });
     }
 
     #[cfg(feature = "pg18")]
-    #[pg_guard]
+    unsafe extern "C-unwind" {
+        #[link_name = "standard_ExecutorRun"]
+        fn standard(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64);
+    }
+
+    #[cfg(feature = "pg18")]
     unsafe extern "C-unwind" fn run(
         query: *mut pg_sys::QueryDesc,
         direction: pg_sys::ScanDirection::Type,
         count: u64,
     ) {
-        hooks::inside_executor(|| {
-            // SAFETY: passes on what execMain.c passed; an error unwinds through the guard.
-            unsafe {
-                match PREVIOUS {
-                    Some(previous) => {
-                        pg_sys::ffi::pg_guard_ffi_boundary(|| previous(query, direction, count))
-                    }
-                    None => pg_sys::standard_ExecutorRun(query, direction, count),
-                }
-            }
+        // SAFETY: passes on what execMain.c passed.
+        hooks::inside_executor(|| unsafe {
+            PREVIOUS.unwrap_or(standard)(query, direction, count);
         });
     }
 }

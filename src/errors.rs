@@ -4,6 +4,13 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 
+/// pgrx appends a Rust backtrace to the DETAIL of errors where the server's environment has
+/// RUST_BACKTRACE; what a client reads is for people.
+pub fn init() {
+    // SAFETY: _PG_init runs on the only thread of the process.
+    unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
+}
+
 /// An error that has not been raised yet, so that logic above SQL can be tested as a `Result`.
 #[derive(Debug)]
 pub struct Refusal {

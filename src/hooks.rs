@@ -3,9 +3,14 @@
 //! What they are for: to know how deep inside the client's statement we are (decisions are
 //! made only at its top, see `lifecycle::deliberate`), and to let the worker leave a
 //! database that is about to be dropped.
+//!
+//! Everybody's statements pass through here. The hooks are not guarded as other functions are:
+//! pgrx's guard reports an error anew, without constraint, table and column names, position and
+//! context, which applications rely on. Errors jump over these frames instead, which hold nothing
+//! to drop; the counters are put right by the abort of the (sub)transaction that follows.
 
-use std::cell::Cell;
-use std::ffi::c_char;
+use std::cell::{Cell, RefCell};
+use std::ffi::{c_char, c_void};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -24,6 +29,8 @@ thread_local! {
     /// The start of the client's statement in whose middle the library was loaded, if it was:
     /// what was under way before that is not counted above.
     static LOADED_INSIDE: Cell<Option<pg_sys::TimestampTz>> = const { Cell::new(None) };
+    /// The two counters at the start of each open subtransaction.
+    static AT_SAVEPOINT: RefCell<Vec<(pg_sys::SubTransactionId, u32, u32)>> = const { RefCell::new(Vec::new()) };
 }
 
 pub fn init() {
@@ -34,6 +41,8 @@ pub fn init() {
         pg_sys::ExecutorFinish_hook = Some(executor_finish);
         PREVIOUS_UTILITY = pg_sys::ProcessUtility_hook;
         pg_sys::ProcessUtility_hook = Some(process_utility);
+        pg_sys::RegisterXactCallback(Some(transaction_ended), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(subtransaction_changed), std::ptr::null_mut());
         if loaded_inside_a_statement() {
             LOADED_INSIDE.set(Some(pg_sys::GetCurrentStatementStartTimestamp()));
         }
@@ -64,42 +73,67 @@ pub fn at_top_of_statement() -> bool {
     EXECUTOR_DEPTH.get() == 1 && FOREIGN_DEPTH.get() == 0 && LOADED_INSIDE.get() != Some(statement)
 }
 
-/// Counts down again on every way out, an error's unwinding included.
-struct Deeper(&'static std::thread::LocalKey<Cell<u32>>);
-
-impl Deeper {
-    fn enter(depth: &'static std::thread::LocalKey<Cell<u32>>) -> Self {
-        depth.set(depth.get() + 1);
-        Deeper(depth)
+unsafe extern "C-unwind" fn transaction_ended(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    if event == pg_sys::XactEvent::XACT_EVENT_ABORT || event == pg_sys::XactEvent::XACT_EVENT_PARALLEL_ABORT {
+        EXECUTOR_DEPTH.set(0);
+        FOREIGN_DEPTH.set(0);
+        AT_SAVEPOINT.with(|open| open.try_borrow_mut().map(|mut open| open.clear()).unwrap_or_default());
     }
 }
 
-impl Drop for Deeper {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
+unsafe extern "C-unwind" fn subtransaction_changed(
+    event: pg_sys::SubXactEvent::Type,
+    subtransaction: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _arg: *mut c_void,
+) {
+    AT_SAVEPOINT.with(|open| {
+        let Ok(mut open) = open.try_borrow_mut() else { return };
+        match event {
+            pg_sys::SubXactEvent::SUBXACT_EVENT_START_SUB => {
+                open.push((subtransaction, EXECUTOR_DEPTH.get(), FOREIGN_DEPTH.get()));
+            }
+            pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
+                if let Some((_, executor, foreign)) = open.iter().find(|saved| saved.0 == subtransaction) {
+                    EXECUTOR_DEPTH.set(*executor);
+                    FOREIGN_DEPTH.set(*foreign);
+                }
+                open.retain(|saved| saved.0 < subtransaction);
+            }
+            pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => open.retain(|saved| saved.0 < subtransaction),
+            _ => {}
+        }
+    });
 }
 
-/// Runs `body` as one more run of the executor.
+fn deeper(depth: &'static std::thread::LocalKey<Cell<u32>>) {
+    depth.set(depth.get().saturating_add(1));
+}
+
+fn back(depth: &'static std::thread::LocalKey<Cell<u32>>) {
+    depth.set(depth.get().saturating_sub(1));
+}
+
+/// Runs `body` as one more run of the executor. `body` may leave by longjmp: it owns nothing.
 pub fn inside_executor(body: impl FnOnce()) {
-    let _deeper = Deeper::enter(&EXECUTOR_DEPTH);
+    deeper(&EXECUTOR_DEPTH);
     body();
+    back(&EXECUTOR_DEPTH);
 }
 
 /// AFTER triggers fire here, at the depth of the statement's own executor.
-#[pg_guard]
 unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
-    let _deeper = Deeper::enter(&FOREIGN_DEPTH);
-    // SAFETY: passes on what execMain.c passed; an error unwinds through the guard.
+    deeper(&FOREIGN_DEPTH);
+    // SAFETY: passes on what execMain.c passed.
     unsafe {
         match PREVIOUS_FINISH {
-            Some(previous) => pg_sys::ffi::pg_guard_ffi_boundary(|| previous(query)),
-            None => pg_sys::standard_ExecutorFinish(query),
+            Some(previous) => previous(query),
+            None => compat::standard_executor_finish(query),
         }
     }
+    back(&FOREIGN_DEPTH);
 }
 
-#[pg_guard]
 #[allow(clippy::too_many_arguments)] // ProcessUtility's own
 unsafe extern "C-unwind" fn process_utility(
     statement: *mut pg_sys::PlannedStmt,
@@ -111,43 +145,33 @@ unsafe extern "C-unwind" fn process_utility(
     destination: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    // SAFETY: utility.c passes a PlannedStmt around the utility statement.
-    let node = unsafe { (*statement).utilityStmt };
-    // Of the utility commands only EXPLAIN ANALYZE carries out a plan that stands in the
-    // client's text. What DO, CALL, EXECUTE and FETCH run was written elsewhere or earlier.
-    let _deeper = (!carries_the_clients_plan(node)).then(|| Deeper::enter(&FOREIGN_DEPTH));
-    worker::before_utility(node);
-    // SAFETY: passes on what utility.c passed; an error unwinds through the guard.
+    // SAFETY: utility.c passes a PlannedStmt around the utility statement, and everything is
+    // passed on as it came.
     unsafe {
-        match PREVIOUS_UTILITY {
-            Some(previous) => pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                previous(
-                    statement,
-                    text,
-                    read_only_tree,
-                    context,
-                    params,
-                    environment,
-                    destination,
-                    completion,
-                )
-            }),
-            None => pg_sys::standard_ProcessUtility(
-                statement,
-                text,
-                read_only_tree,
-                context,
-                params,
-                environment,
-                destination,
-                completion,
-            ),
+        let node = (*statement).utilityStmt;
+        // Of the utility commands only EXPLAIN ANALYZE carries out a plan that stands in the
+        // client's text. What DO, CALL, EXECUTE and FETCH run was written elsewhere or earlier.
+        let foreign = (*node).type_ != pg_sys::NodeTag::T_ExplainStmt;
+        if foreign {
+            deeper(&FOREIGN_DEPTH);
+        }
+        before_utility(node);
+        let run = PREVIOUS_UTILITY.unwrap_or(compat::standard_process_utility);
+        run(statement, text, read_only_tree, context, params, environment, destination, completion);
+        after_utility(node);
+        if foreign {
+            back(&FOREIGN_DEPTH);
         }
     }
-    worker::after_utility(node);
 }
 
-fn carries_the_clients_plan(node: *mut pg_sys::Node) -> bool {
-    // SAFETY: utility statements are nodes.
-    unsafe { !node.is_null() && (*node).type_ == pg_sys::NodeTag::T_ExplainStmt }
+/// Guarded, since it is our own code, whose errors start here.
+#[pg_guard]
+unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
+    worker::before_utility(node);
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn after_utility(node: *mut pg_sys::Node) {
+    worker::after_utility(node);
 }

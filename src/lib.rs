@@ -27,6 +27,7 @@ extension_sql_file!("../sql/privileges.sql", name = "privileges", finalize);
 /// its children, when it is preloaded.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    errors::init();
     settings::init();
     check::init();
     hooks::init();

@@ -97,6 +97,7 @@ fn whoami() -> Outcome<WhoAmI> {
 }
 
 #[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)] // pgrx reads the columns from the signature
 fn jit_whoami() -> TableIterator<
     'static,
     (

@@ -63,6 +63,11 @@ impl Throttle {
         free
     }
 
+    /// The next one may pass at once.
+    pub fn free(&mut self) {
+        self.last = None;
+    }
+
     /// What took `spent` comes again after twenty times as long: a twentieth of a processor
     /// at most, however large the tables are. Never sooner than `least`.
     pub fn widen(&mut self, spent: Duration, least: Duration) {
@@ -128,6 +133,8 @@ mod tests {
         assert_eq!(throttle.too_early(start), Some(SECOND));
         throttle.widen(SECOND, SECOND);
         assert_eq!(throttle.too_early(start), Some(20 * SECOND));
+        throttle.free();
+        assert_eq!(throttle.too_early(start), None);
     }
 
     #[test]

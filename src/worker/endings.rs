@@ -53,6 +53,10 @@ WITH dead AS MATERIALIZED (
 SELECT count(*) FROM event";
 
 /// Only endings that have committed are seen, so nothing alive is ever tidied away.
+///
+/// Rows are updated by an array of ids, here and elsewhere: whatever statistics say, that is a
+/// look-up of each in the primary key. A join was planned as one of every live row with every
+/// chosen one.
 const TIDY: &str = "
 WITH ended AS MATERIALIZED (
     SELECT g.id
@@ -64,9 +68,7 @@ WITH ended AS MATERIALIZED (
 ), tidied AS (
     UPDATE jit.grants g
        SET tidied_at = clock_timestamp()
-      FROM ended d
-     WHERE g.id = d.id
-       AND g.tidied_at IS NULL
+     WHERE g.id = ANY (ARRAY(SELECT d.id FROM ended d))
     RETURNING 1
 )
 SELECT count(*) FROM tidied";

@@ -22,16 +22,17 @@ const SEND: &str = "
 WITH batch AS MATERIALIZED (
     SELECT o.event_id FROM jit.outbox o ORDER BY o.event_id LIMIT 5000 FOR UPDATE SKIP LOCKED
 ), taken AS (
-    DELETE FROM jit.outbox o USING batch b WHERE o.event_id = b.event_id RETURNING o.event_id
+    DELETE FROM jit.outbox o WHERE o.event_id = ANY (ARRAY(SELECT b.event_id FROM batch b)) RETURNING o.event_id
 )
 SELECT count(pg_notify('jit_rls', m.message))
   FROM (SELECT json_build_object('v', 1, 'event', e.id, 'kind', e.kind,
                                  'request', e.request_id, 'scope', e.scope)::text AS message
-          FROM taken t
-               JOIN jit.events e ON e.id = t.event_id
+          FROM jit.events e
+         WHERE e.id = ANY (ARRAY(SELECT t.event_id FROM taken t))
          ORDER BY e.id) m";
 
-const SHORT_WAIT: &str = "SELECT set_config('lock_timeout', '1s', true)";
+/// Longer, and a grant that ends meanwhile would be late.
+const SHORT_WAIT: &str = "SELECT set_config('lock_timeout', '200ms', true)";
 
 /// Announces what has been written since the last time; says how many there were.
 pub fn send() -> Result<i64, Stop> {

@@ -105,9 +105,12 @@ impl Pass {
         let mut wake = Wake(LONGEST_SLEEP);
         let expired = wake.count(self.expire.attempt(endings::expire))?;
         wake.count(self.lapse.attempt(requests::lapse))?;
-        wake.count(self.drop_stale.attempt(notify::drop_stale))?;
+        let minute = self.minute.pass(Instant::now());
+        if minute {
+            wake.take(self.drop_stale.attempt(notify::drop_stale))?;
+        }
         wake.count(self.send.attempt(notify::send))?;
-        self.untidy |= nudged || expired > 0 || self.minute.pass(Instant::now());
+        self.untidy |= nudged || expired > 0 || minute;
         self.keep_house(&mut wake)?;
         self.look_ahead(&mut wake)?;
         Ok(wake.0)
@@ -130,15 +133,18 @@ impl Pass {
         let tidied = wake.count(self.tidy.attempt(endings::tidy))?;
         wake.take(self.follow.attempt(names::follow))?;
         let (closed, left_over) = closed.map_or((0, false), |c| (c.count, c.left_over));
+        self.housekeeping.widen(start.elapsed(), HOUSEKEEPING);
+        if dead >= BATCH || closed >= BATCH || tidied >= BATCH {
+            self.housekeeping.free();
+        }
         self.untidy = left_over || dead > 0 || tidied >= BATCH;
         if self.untidy {
-            wake.within(HOUSEKEEPING);
+            wake.within(self.housekeeping.too_early(Instant::now()).unwrap_or_default());
         }
         if dead > 0 || closed > 0 {
             // There are events to announce.
             wake.within(Duration::ZERO);
         }
-        self.housekeeping.widen(start.elapsed(), HOUSEKEEPING);
         Ok(())
     }
 

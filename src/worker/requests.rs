@@ -3,7 +3,8 @@
 use super::step::{Stop, batch, count, transaction};
 
 /// A request whose row somebody has locked is being decided or cancelled right now: skipped, for
-/// that person's transaction may stay open as long as they like.
+/// that person's transaction may stay open as long as they like. The lock looks at the latest
+/// version of the row, so what it lets through is still pending.
 const LAPSE: &str = "
 WITH due AS MATERIALIZED (
     SELECT r.id
@@ -16,9 +17,7 @@ WITH due AS MATERIALIZED (
 ), lapsed AS (
     UPDATE jit.requests r
        SET state = 'lapsed', decided_at = r.lapses_at
-      FROM due d
-     WHERE r.id = d.id
-       AND r.state = 'pending'
+     WHERE r.id = ANY (ARRAY(SELECT d.id FROM due d))
     RETURNING r.id, r.scope, r.lapses_at
 ), event AS (
     INSERT INTO jit.events (at, kind, request_id, scope, details)
@@ -45,10 +44,7 @@ macro_rules! hopeless {
 const CLOSE: &str = concat!(
     "
 WITH hopeless AS MATERIALIZED (
-    SELECT r.id,
-           CASE WHEN s.dropped_at IS NOT NULL THEN 'scope dropped'
-                WHEN r.epoch <> s.epoch OR NOT s.enabled THEN 'scope disabled'
-                ELSE 'made in another database' END AS why",
+    SELECT r.id",
     hopeless!(),
     "
      LIMIT 5000
@@ -56,10 +52,12 @@ WITH hopeless AS MATERIALIZED (
 ), closed AS (
     UPDATE jit.requests r
        SET state = 'closed', decided_at = clock_timestamp()
-      FROM hopeless h
-     WHERE r.id = h.id
-       AND r.state = 'pending'
-    RETURNING r.id, r.scope, h.why
+     WHERE r.id = ANY (ARRAY(SELECT h.id FROM hopeless h))
+    RETURNING r.id, r.scope,
+              (SELECT CASE WHEN s.dropped_at IS NOT NULL THEN 'scope dropped'
+                           WHEN r.epoch <> s.epoch OR NOT s.enabled THEN 'scope disabled'
+                           ELSE 'made in another database' END
+                 FROM jit.scopes s WHERE s.id = r.scope_id) AS why
 ), event AS (
     INSERT INTO jit.events (at, kind, request_id, scope, details)
     SELECT clock_timestamp(), 'closed', c.id, c.scope, jsonb_build_object('why', c.why)
