@@ -155,7 +155,8 @@ run_pgspot() {
 }
 
 scripts/deps.sh --tests
-base=$(cluster_base test)
+# Several runs side by side need a name each.
+base=$(cluster_base "${JIT_TEST_NAME:-test}")
 mapfile -t features < <(cargo_features)
 
 install_build() {
