@@ -155,7 +155,7 @@ run teller_tina "SELECT jit_approve($first);"
 refused 42501 "she may not approve it herself"
 
 title "Max, the branch manager, decides"
-run manager_max "SELECT * FROM jit.pending;"
+run manager_max "SELECT id, login, scope, key, reason, duration FROM jit.pending;"
 expect 'complaint 4711' "he sees what is waiting for him, and why"
 run manager_max "SELECT jit_approve($first, 'ok, only the fees');"
 expect approved "approved; the window of 6 seconds begins"

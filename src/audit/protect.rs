@@ -38,7 +38,7 @@ unsafe fn append_only(fcinfo: FunctionCallInfo) -> Datum {
         Refusal::not_allowed(format!("rows of {table} are never changed or deleted"))
             .detail("They are the record of who had access, when and why.")
             .hint(format!(
-                "A superuser who must can ALTER TABLE {table} DISABLE TRIGGER append_only first, which is on record in the server log."
+                "A superuser who must can ALTER TABLE {table} DISABLE TRIGGER append_only first; log_statement = 'ddl' keeps that on record."
             ))
             .raise()
     }

@@ -394,7 +394,7 @@ pub fn close_scope(owner: &Owner, who: &Identity, scope: i32, why: &str) {
                 FOR NO KEY UPDATE SKIP LOCKED),
          closed AS (
              UPDATE jit.requests r SET state = 'closed', decided_at = clock_timestamp(), decided_by = $3
-               FROM open o WHERE r.id = o.id RETURNING r.id, r.scope),
+              WHERE r.id = ANY (ARRAY (SELECT o.id FROM open o)) RETURNING r.id, r.scope),
          events AS (
              INSERT INTO jit.events (at, kind, request_id, scope, login, actor, details)
              SELECT clock_timestamp(), 'closed', c.id, c.scope, $2, $3, jsonb_build_object('why', $4)
