@@ -4,11 +4,7 @@ set -euo pipefail
 # shellcheck source=cluster.sh
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 
-for base in target/*; do
-    [[ -d $base ]] || continue
-    cluster_stop_all "$base"
-    # Only what cluster_base made there.
-    elsewhere=$(readlink -f "$base")
-    [[ $elsewhere != /tmp/jit_rls.* ]] || rm -rf "$elsewhere"
+for base in target/* target/mutants/tree/target/*; do
+    [[ ! -d $base ]] || cluster_remove "$base"
 done
 rm -rf target

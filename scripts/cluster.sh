@@ -6,6 +6,7 @@
 #   cluster_start DIR [SETTING…]   start it (name=value), and point PGHOST and PGUSER at it
 #   cluster_stop DIR
 #   cluster_stop_all BASE          every cluster below BASE, however it was started
+#   cluster_remove BASE            the same, and away with BASE
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -76,8 +77,13 @@ cluster_start() {
 }
 
 cluster_stop() {
+    local data pid
     [[ -f $1/data/postmaster.pid ]] || return 0
-    as_postgres "$(pg_bin pg_ctl)" -D "$1/data" -m immediate -w -t 60 stop >/dev/null 2>&1 || true
+    data=$(readlink -f "$1/data")
+    read -r pid <"$data/postmaster.pid" || return 0
+    # A killed server leaves its file behind, and the number may be somebody else's by now. A server sits in its data directory.
+    [[ $(readlink "/proc/$pid/cwd") == "$data" ]] || return 0
+    as_postgres "$(pg_bin pg_ctl)" -D "$data" -m immediate -w -t 60 stop >/dev/null || die "the cluster in $1 does not stop"
 }
 
 cluster_stop_all() {
@@ -85,4 +91,13 @@ cluster_stop_all() {
     while IFS= read -r pidfile; do
         cluster_stop "$(dirname "$(dirname "$pidfile")")"
     done < <(find -L "$1" -maxdepth 4 -path '*/data/postmaster.pid' 2>/dev/null)
+}
+
+cluster_remove() {
+    local elsewhere
+    cluster_stop_all "$1"
+    elsewhere=$(readlink -f "$1")
+    # Only what cluster_base made there.
+    [[ $elsewhere != /tmp/jit_rls.* ]] || rm -rf "$elsewhere"
+    rm -rf "$1"
 }

@@ -27,8 +27,7 @@ done
 # A demo that never ran has nothing to stop; finding out needs no server, no tools.
 if [[ $command == stop ]]; then
     [[ -e target/$name/cluster ]] || { echo "no demo cluster here"; exit 0; }
-    cluster_stop_all "target/$name"
-    rm -rf "$(readlink -f "target/$name")" "target/$name"
+    cluster_remove "target/$name"
     echo "stopped and removed"
     exit
 fi

@@ -11,8 +11,8 @@
 #   # run: cluster test_readers.py::test_revoke
 #   # run: unit quorum
 set -euo pipefail
-# shellcheck source=common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=cluster.sh
+source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 
 work=$ROOT/target/mutants
 tree=$work/tree
@@ -43,6 +43,7 @@ export CARGO_TARGET_DIR=$work/build
 restore() {
     local status=$?
     trap - EXIT
+    cluster_remove "$tree/target/test"
     step "installing the unbroken build again"
     env -u CARGO_TARGET_DIR "$ROOT/scripts/install.sh" >"$logs/restore.log" 2>&1 ||
         { tail -n 30 "$logs/restore.log"; echo "the server still has a mutant installed: run 'make install'"; status=1; }
@@ -52,8 +53,12 @@ trap restore EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# Many builds, each used once: a quick one is enough.
+build() {
+    (cd "$tree" && CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+        CARGO_PROFILE_RELEASE_INCREMENTAL=true scripts/install.sh) >"$1" 2>&1
+}
 # Output goes to a log; a test that hangs is red too.
-build() { (cd "$tree" && scripts/install.sh) >"$1" 2>&1; }
 red() {
     local log=$1 kind=$2 name=${3:-}
     ! (cd "$tree" && timeout --kill-after=60 1200 tests/run.sh --no-build --only "$kind" ${name:+"$name"}) >"$log" 2>&1 </dev/null
