@@ -30,43 +30,52 @@ SELECT 'warning', t.oid::regclass::text,
    AND (r.rolcanlogin OR EXISTS (SELECT FROM pg_roles m
                                   WHERE m.rolcanlogin AND NOT m.rolsuper AND pg_has_role(m.oid, r.oid, 'MEMBER')))
 UNION ALL
-SELECT CASE WHEN pg_get_expr(q.polqual, q.polrelid) = 'true' THEN 'error' ELSE 'warning' END,
+SELECT CASE WHEN q.open THEN 'error' ELSE 'warning' END,
        q.polrelid::regclass::text,
        format('permissive policy "%s" %s', q.polname,
-              CASE WHEN pg_get_expr(q.polqual, q.polrelid) = 'true' THEN 'lets every row through: it makes ours void'
+              CASE WHEN q.open THEN 'lets every row through: it makes ours void'
                    ELSE 'lets rows through beside ours: permissive policies are joined by OR' END),
        format('DROP POLICY %I ON %s; or make it AS RESTRICTIVE.', q.polname, q.polrelid::regclass)
-  FROM pg_policy q
- WHERE q.polpermissive AND q.polqual IS NOT NULL
-   AND EXISTS (SELECT FROM policies p
+  FROM (SELECT y.*, 'true' IN (pg_get_expr(y.polqual, y.polrelid), pg_get_expr(y.polwithcheck, y.polrelid)) AS open
+          FROM pg_policy y WHERE y.polpermissive) q
+ WHERE EXISTS (SELECT FROM policies p
                 WHERE p.polrelid = q.polrelid AND p.polpermissive
                   AND (p.polcmd = q.polcmd OR p.polcmd = '*' OR q.polcmd = '*')
-                  AND (p.polroles && q.polroles OR 0 = ANY (p.polroles) OR 0 = ANY (q.polroles)))
+                  -- Somebody can be bound by both: the same role, PUBLIC, or one a member of the other.
+                  AND (0 = ANY (p.polroles) OR 0 = ANY (q.polroles)
+                       OR EXISTS (SELECT FROM unnest(p.polroles) x CROSS JOIN unnest(q.polroles) z
+                                   WHERE pg_has_role(x, z, 'MEMBER') OR pg_has_role(z, x, 'MEMBER'))))
    AND NOT EXISTS (SELECT FROM policies p WHERE p.oid = q.oid)
 UNION ALL
 SELECT 'warning', p.polrelid::regclass::text,
-       format('policy "%s" asks for scope "%s", which does not exist: it shows nobody a row', p.polname, m.scope[1]),
+       format('policy "%s" asks for scope "%s", which does not exist: it shows nobody a row', p.polname,
+              replace(m.scope[1], '''''', '''')),
        format('SELECT jit.create_scope(%L, ...); or ALTER POLICY %I ON %s.', m.scope[1], p.polname, p.polrelid::regclass)
   FROM policies p
-       CROSS JOIN LATERAL regexp_matches(p.text, $re$jit_(?:active|keys)\('([^']*)'::text$re$, 'g') AS m (scope)
- WHERE NOT EXISTS (SELECT FROM jit.scopes s WHERE s.name = m.scope[1] AND s.dropped_at IS NULL)
+       CROSS JOIN LATERAL regexp_matches(p.text, $re$jit_(?:active|keys)\('((?:[^']|'')*)'::text$re$, 'g') AS m (scope)
+ WHERE NOT EXISTS (SELECT FROM jit_private.scopes s WHERE s.name = m.scope[1] AND s.dropped_at IS NULL)
 UNION ALL
 SELECT 'warning', r.rolname::text, 'login with BYPASSRLS: no policy binds it',
        format('ALTER ROLE %I NOBYPASSRLS;', r.rolname)
   FROM pg_roles r WHERE r.rolcanlogin AND r.rolbypassrls AND NOT r.rolsuper
 UNION ALL
-SELECT CASE WHEN a.privilege_type IN ('SELECT', 'EXECUTE', 'USAGE') AND NOT a.is_grantable THEN 'notice' ELSE 'warning' END,
+SELECT CASE WHEN a.privilege_type IN ('SELECT', 'EXECUTE', 'USAGE') AND NOT a.is_grantable AND a.grantee <> 0 THEN 'notice' ELSE 'warning' END,
        o.what,
        format('%s has %s%s', CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE format('"%s"', pg_get_userbyid(a.grantee)) END,
               a.privilege_type, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END),
        'Handed out after the installation. REVOKE it unless it is meant.'
   FROM (SELECT format('%s', c.oid::regclass) AS what, c.relowner AS owner, c.relacl AS acl, c.relname::text AS name, 'r' AS kind
-          FROM pg_class c WHERE c.relnamespace = 'jit'::regnamespace AND c.relkind IN ('r', 'v', 'S')
+          FROM pg_class c WHERE c.relnamespace IN ('jit'::regnamespace, 'jit_private'::regnamespace) AND c.relkind IN ('r', 'v', 'S')
+        UNION ALL
+        SELECT format('%s (%s)', c.oid::regclass, a.attname), c.relowner, a.attacl, '', 'c'
+          FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+         WHERE c.relnamespace IN ('jit'::regnamespace, 'jit_private'::regnamespace) AND a.attacl IS NOT NULL
         UNION ALL
         SELECT format('%s', p.oid::regprocedure), p.proowner, p.proacl, p.proname::text, 'f'
           FROM pg_proc p WHERE p.pronamespace = 'jit'::regnamespace
         UNION ALL
-        SELECT 'schema jit', n.nspowner, n.nspacl, 'jit', 'n' FROM pg_namespace n WHERE n.nspname = 'jit') o
+        SELECT format('schema %s', n.nspname), n.nspowner, n.nspacl, n.nspname::text, 'n'
+          FROM pg_namespace n WHERE n.nspname IN ('jit', 'jit_private')) o
        CROSS JOIN LATERAL aclexplode(o.acl) a
  WHERE a.grantee <> o.owner
    -- What the installation itself grants.
@@ -75,7 +84,17 @@ SELECT CASE WHEN a.privilege_type IN ('SELECT', 'EXECUTE', 'USAGE') AND NOT a.is
                 AND o.name IN ('pending', 'my_requests', 'my_grants', 'active_grants')
             OR o.kind = 'f' AND a.privilege_type = 'EXECUTE'
                 AND o.name IN ('origin', 'person', 'held_roles', 'may_decide', 'oversees', 'preloaded')
-            OR o.kind = 'n' AND a.privilege_type = 'USAGE'))
+            OR o.kind = 'n' AND a.privilege_type = 'USAGE' AND o.name = 'jit'))
+UNION ALL
+-- A call finds the function whose argument types fit best, wherever in the search_path it stands.
+SELECT 'warning', p.oid::regprocedure::text, 'a look-alike: jit_rls did not make this function',
+       'DROP FUNCTION, and let nobody create objects in schemas that stand in the search_path of others.'
+  FROM pg_proc p
+ WHERE (p.proname IN ('jit_active', 'jit_keys', 'jit_request', 'jit_approve', 'jit_deny', 'jit_cancel', 'jit_release',
+                      'jit_revoke', 'jit_whoami') OR p.pronamespace = 'jit'::regnamespace)
+   AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid
+                    WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+                      AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'jit_rls')
 UNION ALL
 SELECT 'notice', 'shared_preload_libraries',
        'jit_rls is not preloaded: grants end on time all the same, but nothing records expiries or notifies',

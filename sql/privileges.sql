@@ -1,18 +1,17 @@
 -- What pg_dump carries. The identity sequences are listed one by one: their position is
--- data too. jit.installation, jit.outbox and jit.marker stay behind on purpose.
-SELECT pg_extension_config_dump('jit.scopes', '');
-SELECT pg_extension_config_dump('jit.approvers', '');
-SELECT pg_extension_config_dump('jit.requesters', '');
-SELECT pg_extension_config_dump('jit.requests', '');
-SELECT pg_extension_config_dump('jit.reviews', '');
-SELECT pg_extension_config_dump('jit.grants', '');
-SELECT pg_extension_config_dump('jit.endings', '');
-SELECT pg_extension_config_dump('jit.events', '');
-SELECT pg_extension_config_dump('jit.scopes_id_seq', '');
-SELECT pg_extension_config_dump('jit.requests_id_seq', '');
-SELECT pg_extension_config_dump('jit.reviews_id_seq', '');
-SELECT pg_extension_config_dump('jit.endings_id_seq', '');
-SELECT pg_extension_config_dump('jit.events_id_seq', '');
+-- data too. installation, outbox and marker stay behind on purpose.
+SELECT pg_extension_config_dump('jit_private.scopes', '');
+SELECT pg_extension_config_dump('jit_private.approvers', '');
+SELECT pg_extension_config_dump('jit_private.requesters', '');
+SELECT pg_extension_config_dump('jit_private.requests', '');
+SELECT pg_extension_config_dump('jit_private.reviews', '');
+SELECT pg_extension_config_dump('jit_private.grants', '');
+SELECT pg_extension_config_dump('jit_private.endings', '');
+SELECT pg_extension_config_dump('jit_private.events', '');
+SELECT pg_extension_config_dump('jit_private.scopes_id_seq', '');
+SELECT pg_extension_config_dump('jit_private.requests_id_seq', '');
+SELECT pg_extension_config_dump('jit_private.reviews_id_seq', '');
+SELECT pg_extension_config_dump('jit_private.events_id_seq', '');
 
 -- ALTER DEFAULT PRIVILEGES of the installing user may have handed out rights on what this
 -- script has made, to PUBLIC or to anybody. All of it is taken back.
@@ -22,18 +21,20 @@ DECLARE
 BEGIN
     FOR r IN
         SELECT CASE WHEN d.classid = 'pg_proc'::regclass THEN format('FUNCTION %s', d.objid::regprocedure)
+                    WHEN d.classid = 'pg_namespace'::regclass THEN format('SCHEMA %s', d.objid::regnamespace)
                     WHEN c.relkind = 'S' THEN format('SEQUENCE %s', d.objid::regclass)
                     ELSE format('TABLE %s', d.objid::regclass) END AS what,
                CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS who
           FROM pg_depend d
                LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind IN ('r', 'v', 'S')
                LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
-               CROSS JOIN LATERAL aclexplode(coalesce(c.relacl, p.proacl,
+               LEFT JOIN pg_namespace n ON d.classid = 'pg_namespace'::regclass AND n.oid = d.objid
+               CROSS JOIN LATERAL aclexplode(coalesce(c.relacl, p.proacl, n.nspacl,
                    CASE WHEN p.oid IS NOT NULL THEN acldefault('f', p.proowner) END)) a
          WHERE d.refclassid = 'pg_extension'::regclass
            AND d.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'jit_rls')
            AND d.deptype = 'e'
-           AND a.grantee IS DISTINCT FROM coalesce(c.relowner, p.proowner)
+           AND a.grantee IS DISTINCT FROM coalesce(c.relowner, p.proowner, n.nspowner)
          GROUP BY 1, 2
     LOOP
         EXECUTE format('REVOKE ALL ON %s FROM %s', r.what, r.who);
@@ -41,6 +42,8 @@ BEGIN
 END
 $revoke$;
 
+-- Everybody may look up names in schema jit, for the views.
+GRANT USAGE ON SCHEMA jit TO PUBLIC;
 -- And what is everybody's, one by one. The functions decide for themselves who is asking.
 GRANT EXECUTE ON FUNCTION
     @extschema@.jit_active(text), @extschema@.jit_active(text, smallint), @extschema@.jit_active(text, integer),

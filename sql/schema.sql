@@ -10,10 +10,17 @@ SET LOCAL default_table_access_method = heap;
 -- where PUBLIC cannot create anything.
 DO $check$
 BEGIN
+    IF getdatabaseencoding() <> 'UTF8' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'feature_not_supported',
+            MESSAGE = format('jit_rls needs a database in UTF8, and this one is in %s', getdatabaseencoding()),
+            HINT = 'CREATE DATABASE ... ENCODING ''UTF8'' TEMPLATE template0.';
+    END IF;
     IF has_schema_privilege('public', '@extschema@'::regnamespace, 'CREATE') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'insufficient_privilege',
-            MESSAGE = 'jit_rls cannot be installed into schema "@extschema@": everybody may create objects in it',
+            MESSAGE = format('jit_rls cannot be installed into schema %s: everybody may create objects in it',
+                             '@extschema@'::regnamespace),
             DETAIL = 'A look-alike of jit_active() in that schema would decide who sees rows.',
             HINT = 'Either REVOKE CREATE ON SCHEMA @extschema@ FROM PUBLIC, or CREATE SCHEMA of its own and CREATE EXTENSION jit_rls SCHEMA that_schema.';
     END IF;
@@ -21,22 +28,26 @@ END
 $check$;
 
 CREATE SCHEMA jit;
-REVOKE ALL ON SCHEMA jit FROM PUBLIC;
--- Everybody may look up names in it, for the views; what may be read or run is
--- granted object by object in privileges.sql.
-GRANT USAGE ON SCHEMA jit TO PUBLIC;
-COMMENT ON SCHEMA jit IS 'jit_rls: administration, tables and views of just-in-time access';
+COMMENT ON SCHEMA jit IS 'jit_rls: administration and views of just-in-time access';
+
+-- The tables stand apart, where nobody may look up a name: CREATE RULE, CREATE TRIGGER and
+-- REFERENCES lock the table that they name before they ask for a privilege on it
+-- (DefineQueryRewrite(), CreateTrigger(), ATAddForeignKeyConstraint()), and such a lock, waiting
+-- behind somebody's open transaction, would hold up every revocation. For the same reason, no
+-- foreign keys: they lock rows, and under REPEATABLE READ they miss what has just committed.
+CREATE SCHEMA jit_private;
+COMMENT ON SCHEMA jit_private IS 'jit_rls: its tables; read them through the views of schema jit';
 
 -- Not dumped: a restored database gets a new id, and grants made under the old one
 -- are void (see jit.origin()).
-CREATE TABLE jit.installation (
+CREATE TABLE jit_private.installation (
     id  uuid NOT NULL DEFAULT gen_random_uuid(),
     one boolean NOT NULL DEFAULT true PRIMARY KEY CHECK (one)
 );
-INSERT INTO jit.installation DEFAULT VALUES;
-COMMENT ON TABLE jit.installation IS 'one row: what grants of this installation are bound to; never dumped';
+INSERT INTO jit_private.installation DEFAULT VALUES;
+COMMENT ON TABLE jit_private.installation IS 'one row: what grants of this installation are bound to; never dumped';
 
-CREATE TABLE jit.scopes (
+CREATE TABLE jit_private.scopes (
     id               integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name             text NOT NULL CHECK (name COLLATE "C" ~ '^[a-z0-9_.-]{1,63}$'),
     description      text,
@@ -55,33 +66,33 @@ CREATE TABLE jit.scopes (
 );
 -- Partial, so that it is no key in the sense of heap_update(): changing the row never
 -- conflicts with the KEY SHARE lock that a requester's foreign key takes on it.
-CREATE UNIQUE INDEX scopes_name ON jit.scopes (name) WHERE dropped_at IS NULL;
-COMMENT ON TABLE jit.scopes IS 'what access is asked for, with its rules; a dropped scope stays for the record';
-COMMENT ON COLUMN jit.scopes.epoch IS
+CREATE UNIQUE INDEX scopes_name ON jit_private.scopes (name) WHERE dropped_at IS NULL;
+COMMENT ON TABLE jit_private.scopes IS 'what access is asked for, with its rules; a dropped scope stays for the record';
+COMMENT ON COLUMN jit_private.scopes.epoch IS
     'raised when the scope is disabled or dropped: requests and grants of an older epoch are dead, also those whose transaction had not committed by then';
 
-CREATE TABLE jit.approvers (
-    scope_id integer NOT NULL REFERENCES jit.scopes,
+CREATE TABLE jit_private.approvers (
+    scope_id integer NOT NULL,
     role     text NOT NULL,
     role_id  oid NOT NULL,
     people   integer NOT NULL CHECK (people BETWEEN 1 AND 100),
     origin   text NOT NULL
 );
-CREATE INDEX approvers_scope ON jit.approvers (scope_id);
-COMMENT ON TABLE jit.approvers IS 'how many people of which role must say yes in a scope';
+CREATE INDEX approvers_scope ON jit_private.approvers (scope_id);
+COMMENT ON TABLE jit_private.approvers IS 'how many people of which role must say yes in a scope';
 
-CREATE TABLE jit.requesters (
-    scope_id integer NOT NULL REFERENCES jit.scopes,
+CREATE TABLE jit_private.requesters (
+    scope_id integer NOT NULL,
     role     text NOT NULL,
     role_id  oid NOT NULL,
     origin   text NOT NULL
 );
-CREATE INDEX requesters_scope ON jit.requesters (scope_id);
-COMMENT ON TABLE jit.requesters IS 'who may ask in a scope whose anyone_may_ask is false';
+CREATE INDEX requesters_scope ON jit_private.requesters (scope_id);
+COMMENT ON TABLE jit_private.requesters IS 'who may ask in a scope whose anyone_may_ask is false';
 
-CREATE TABLE jit.requests (
+CREATE TABLE jit_private.requests (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    scope_id   integer NOT NULL REFERENCES jit.scopes,
+    scope_id   integer NOT NULL,
     scope      text NOT NULL,
     key        text,
     all_rows   boolean NOT NULL,
@@ -108,18 +119,18 @@ CREATE TABLE jit.requests (
 -- One pending request for each person, grantee, scope and key. A row that a restore
 -- has emptied of its person is left out: it must not keep others from loading.
 CREATE UNIQUE INDEX requests_one_pending
-    ON jit.requests ((person[1]), grantee_id, scope_id, all_rows, coalesce(key, ''))
+    ON jit_private.requests ((person[1]), grantee_id, scope_id, all_rows, coalesce(key, ''))
     WHERE state = 'pending' AND person <> '{}';
-CREATE INDEX requests_lapsing ON jit.requests (lapses_at) WHERE state = 'pending';
-CREATE INDEX requests_scope ON jit.requests (scope_id);
-COMMENT ON TABLE jit.requests IS 'who asked for what, why, and what became of it';
-COMMENT ON COLUMN jit.requests.person IS 'login and actor without shared logins: the set that tells whether two acts are one person''s';
-COMMENT ON COLUMN jit.requests.rules IS 'the rules of the scope when this was asked; the stricter of these and today''s apply';
-COMMENT ON COLUMN jit.requests.origin IS 'the database it was made in, see jit.origin(); void elsewhere';
+CREATE INDEX requests_lapsing ON jit_private.requests (lapses_at) WHERE state = 'pending';
+CREATE INDEX requests_scope ON jit_private.requests (scope_id);
+COMMENT ON TABLE jit_private.requests IS 'who asked for what, why, and what became of it';
+COMMENT ON COLUMN jit_private.requests.person IS 'login and actor without shared logins: the set that tells whether two acts are one person''s';
+COMMENT ON COLUMN jit_private.requests.rules IS 'the rules of the scope when this was asked; the stricter of these and today''s apply';
+COMMENT ON COLUMN jit_private.requests.origin IS 'the database it was made in, see jit.origin(); void elsewhere';
 
-CREATE TABLE jit.reviews (
+CREATE TABLE jit_private.reviews (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    request_id bigint NOT NULL REFERENCES jit.requests,
+    request_id bigint NOT NULL,
     at         timestamptz NOT NULL,
     decision   text NOT NULL CHECK (decision IN ('approve', 'deny')),
     login      text NOT NULL,
@@ -131,12 +142,12 @@ CREATE TABLE jit.reviews (
     comment    text,
     duration   interval
 );
-CREATE INDEX reviews_request ON jit.reviews (request_id);
-COMMENT ON TABLE jit.reviews IS 'each yes and no, by whom, and by which approver roles';
+CREATE INDEX reviews_request ON jit_private.reviews (request_id);
+COMMENT ON TABLE jit_private.reviews IS 'each yes and no, by whom, and by which approver roles';
 
-CREATE TABLE jit.grants (
-    id          bigint PRIMARY KEY REFERENCES jit.requests,
-    scope_id    integer NOT NULL REFERENCES jit.scopes,
+CREATE TABLE jit_private.grants (
+    id          bigint PRIMARY KEY,
+    scope_id    integer NOT NULL,
     scope       text NOT NULL,
     key         text,
     all_rows    boolean NOT NULL,
@@ -151,29 +162,29 @@ CREATE TABLE jit.grants (
     CHECK (ends_at > starts_at)
 );
 -- What a check loads: the grants of a role that nobody has tidied away yet.
-CREATE INDEX grants_live ON jit.grants (grantee_id) WHERE tidied_at IS NULL;
-CREATE INDEX grants_due ON jit.grants (ends_at) WHERE tidied_at IS NULL;
-CREATE INDEX grants_scope ON jit.grants (scope_id) WHERE tidied_at IS NULL;
-COMMENT ON TABLE jit.grants IS 'the access that approved requests became; the id is the request''s';
-COMMENT ON COLUMN jit.grants.approved_by IS 'logins and actors of the approvers, whom the grant never serves';
-COMMENT ON COLUMN jit.grants.tidied_at IS 'set by the worker once an ending has committed, to keep the index of live grants small';
+CREATE INDEX grants_live ON jit_private.grants (grantee_id) WHERE tidied_at IS NULL;
+CREATE INDEX grants_due ON jit_private.grants (ends_at) WHERE tidied_at IS NULL;
+CREATE INDEX grants_scope ON jit_private.grants (scope_id) WHERE tidied_at IS NULL;
+COMMENT ON TABLE jit_private.grants IS 'the access that approved requests became; the id is the request''s';
+COMMENT ON COLUMN jit_private.grants.approved_by IS 'logins and actors of the approvers, whom the grant never serves';
+COMMENT ON COLUMN jit_private.grants.tidied_at IS 'set by the worker once an ending has committed, to keep the index of live grants small';
 
--- Append-only and without a unique constraint: two endings of one grant never wait for
--- each other; the earliest counts.
-CREATE TABLE jit.endings (
-    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    grant_id bigint NOT NULL REFERENCES jit.grants,
+-- Append-only, without a unique constraint: two endings of one grant never wait for each other; the
+-- earliest counts. Without a sequence: whoever may write every sequence (pg_write_all_data) could
+-- exhaust it, and no grant could end any more.
+CREATE TABLE jit_private.endings (
+    grant_id bigint NOT NULL,
     at       timestamptz NOT NULL,
     kind     text NOT NULL CHECK (kind IN ('expired', 'revoked', 'released', 'scope disabled', 'scope dropped')),
     login    text,
     actor    text,
     reason   text
 );
-CREATE INDEX endings_grant ON jit.endings (grant_id);
-COMMENT ON TABLE jit.endings IS 'why and when grants stopped; append-only';
+CREATE INDEX endings_grant ON jit_private.endings (grant_id);
+COMMENT ON TABLE jit_private.endings IS 'why and when grants stopped; append-only';
 
-CREATE TABLE jit.events (
-    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+CREATE TABLE jit_private.events (
+    id         bigint NOT NULL GENERATED ALWAYS AS IDENTITY (CYCLE),
     at         timestamptz NOT NULL,
     kind       text NOT NULL,
     request_id bigint,
@@ -182,17 +193,33 @@ CREATE TABLE jit.events (
     actor      text,
     details    jsonb NOT NULL
 );
-CREATE INDEX events_request ON jit.events (request_id);
-COMMENT ON TABLE jit.events IS 'the audit log: one row for each change of state, in the transaction of the change; append-only';
+-- Not unique, and its sequence begins again at its end, for the same reason.
+CREATE INDEX events_id ON jit_private.events (id);
+CREATE INDEX events_request ON jit_private.events (request_id);
+COMMENT ON TABLE jit_private.events IS 'the audit log: one row for each change of state, in the transaction of the change; append-only';
 
 -- Emptied by the worker as it notifies; filled only where there is a worker. Not dumped.
-CREATE TABLE jit.outbox (
-    event_id bigint PRIMARY KEY
+CREATE TABLE jit_private.outbox (
+    event_id bigint NOT NULL
 );
-COMMENT ON TABLE jit.outbox IS 'events that the worker has not yet announced with NOTIFY jit_rls';
+CREATE INDEX outbox_event ON jit_private.outbox (event_id);
+COMMENT ON TABLE jit_private.outbox IS 'events that the worker has not yet announced with NOTIFY jit_rls';
 
 -- Holds nothing. Changes of grants, endings and scopes invalidate its relcache entry,
 -- which tells every backend that its copy of the grants is stale, without making our own
--- statements on jit.grants be planned anew.
-CREATE TABLE jit.marker ();
-COMMENT ON TABLE jit.marker IS 'empty; its relcache entry is the signal that grants have changed';
+-- statements on jit_private.grants be planned anew.
+CREATE TABLE jit_private.marker ();
+COMMENT ON TABLE jit_private.marker IS 'empty; its relcache entry is the signal that grants have changed';
+
+-- Rows are nobody's but the owner's, whatever privileges somebody has on every table of the
+-- database: pg_read_all_data sees none, and cannot lock one with SELECT FOR UPDATE.
+DO $rls$
+DECLARE
+    t text;
+BEGIN
+    FOREACH t IN ARRAY ARRAY['installation', 'scopes', 'approvers', 'requesters', 'requests', 'reviews',
+                             'grants', 'endings', 'events', 'outbox', 'marker'] LOOP
+        EXECUTE format('ALTER TABLE jit_private.%I ENABLE ROW LEVEL SECURITY', t);
+    END LOOP;
+END
+$rls$;

@@ -25,37 +25,37 @@ DECLARE
 BEGIN
     FOREACH t IN ARRAY ARRAY['installation', 'scopes', 'approvers', 'requesters', 'requests', 'reviews',
                              'grants', 'endings', 'events', 'outbox', 'marker'] LOOP
-        EXECUTE format('CREATE TRIGGER guard_write BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON jit.%I
+        EXECUTE format('CREATE TRIGGER guard_write BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON jit_private.%I
                         FOR EACH STATEMENT EXECUTE FUNCTION jit.guard_write()', t);
-        EXECUTE format('ALTER TABLE jit.%I ENABLE ALWAYS TRIGGER guard_write', t);
+        EXECUTE format('ALTER TABLE jit_private.%I ENABLE ALWAYS TRIGGER guard_write', t);
     END LOOP;
     FOREACH t IN ARRAY ARRAY['reviews', 'endings', 'events'] LOOP
-        EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON jit.%I
+        EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON jit_private.%I
                         FOR EACH STATEMENT EXECUTE FUNCTION jit.append_only()', t);
-        EXECUTE format('ALTER TABLE jit.%I ENABLE ALWAYS TRIGGER append_only', t);
+        EXECUTE format('ALTER TABLE jit_private.%I ENABLE ALWAYS TRIGGER append_only', t);
     END LOOP;
     FOREACH t IN ARRAY ARRAY['installation', 'scopes', 'grants', 'endings'] LOOP
-        EXECUTE format('CREATE TRIGGER invalidate AFTER INSERT OR DELETE ON jit.%I
+        EXECUTE format('CREATE TRIGGER invalidate AFTER INSERT OR DELETE ON jit_private.%I
                         FOR EACH ROW EXECUTE FUNCTION jit.invalidate()', t);
-        EXECUTE format('CREATE TRIGGER invalidate_truncate AFTER TRUNCATE ON jit.%I
+        EXECUTE format('CREATE TRIGGER invalidate_truncate AFTER TRUNCATE ON jit_private.%I
                         FOR EACH STATEMENT EXECUTE FUNCTION jit.invalidate()', t);
-        EXECUTE format('ALTER TABLE jit.%I ENABLE ALWAYS TRIGGER invalidate', t);
-        EXECUTE format('ALTER TABLE jit.%I ENABLE ALWAYS TRIGGER invalidate_truncate', t);
+        EXECUTE format('ALTER TABLE jit_private.%I ENABLE ALWAYS TRIGGER invalidate', t);
+        EXECUTE format('ALTER TABLE jit_private.%I ENABLE ALWAYS TRIGGER invalidate_truncate', t);
     END LOOP;
 END
 $triggers$;
 
-CREATE TRIGGER invalidate_update AFTER UPDATE ON jit.installation
+CREATE TRIGGER invalidate_update AFTER UPDATE ON jit_private.installation
     FOR EACH ROW EXECUTE FUNCTION jit.invalidate();
-ALTER TABLE jit.installation ENABLE ALWAYS TRIGGER invalidate_update;
-CREATE TRIGGER invalidate_update AFTER UPDATE ON jit.scopes
+ALTER TABLE jit_private.installation ENABLE ALWAYS TRIGGER invalidate_update;
+CREATE TRIGGER invalidate_update AFTER UPDATE ON jit_private.scopes
     FOR EACH ROW EXECUTE FUNCTION jit.invalidate();
-ALTER TABLE jit.scopes ENABLE ALWAYS TRIGGER invalidate_update;
-CREATE TRIGGER invalidate_update AFTER UPDATE ON jit.endings
+ALTER TABLE jit_private.scopes ENABLE ALWAYS TRIGGER invalidate_update;
+CREATE TRIGGER invalidate_update AFTER UPDATE ON jit_private.endings
     FOR EACH ROW EXECUTE FUNCTION jit.invalidate();
-ALTER TABLE jit.endings ENABLE ALWAYS TRIGGER invalidate_update;
+ALTER TABLE jit_private.endings ENABLE ALWAYS TRIGGER invalidate_update;
 -- Tidying away what has ended changes nobody's access: it must not make every backend load again.
-CREATE TRIGGER invalidate_update AFTER UPDATE ON jit.grants
+CREATE TRIGGER invalidate_update AFTER UPDATE ON jit_private.grants
     FOR EACH ROW
     WHEN (OLD.tidied_at IS NOT NULL OR NEW.tidied_at IS NULL
           OR ROW (OLD.id, OLD.scope_id, OLD.key, OLD.all_rows, OLD.grantee_id, OLD.starts_at, OLD.ends_at,
@@ -64,7 +64,7 @@ CREATE TRIGGER invalidate_update AFTER UPDATE ON jit.grants
              ROW (NEW.id, NEW.scope_id, NEW.key, NEW.all_rows, NEW.grantee_id, NEW.starts_at, NEW.ends_at,
                   NEW.approved_by, NEW.epoch, NEW.origin))
     EXECUTE FUNCTION jit.invalidate();
-ALTER TABLE jit.grants ENABLE ALWAYS TRIGGER invalidate_update;
+ALTER TABLE jit_private.grants ENABLE ALWAYS TRIGGER invalidate_update;
 
 -- Restoring a dump. Role OIDs mean nothing in another cluster. A rule is bound again by the
 -- role's name; a rule whose role is missing stays, with OID 0, which is nobody.
@@ -113,20 +113,20 @@ $body$;
 REVOKE ALL ON FUNCTION jit.bind_record() FROM PUBLIC;
 COMMENT ON FUNCTION jit.bind_record() IS 'trigger: empties a restored request or grant of roles that are not the ones it was made for';
 
-CREATE TRIGGER bind_rule BEFORE INSERT ON jit.approvers FOR EACH ROW
+CREATE TRIGGER bind_rule BEFORE INSERT ON jit_private.approvers FOR EACH ROW
     WHEN (NEW.origin <> jit.origin() OR pg_get_userbyid(NEW.role_id) <> NEW.role)
     EXECUTE FUNCTION jit.bind_rule();
-ALTER TABLE jit.approvers ENABLE ALWAYS TRIGGER bind_rule;
-CREATE TRIGGER bind_rule BEFORE INSERT ON jit.requesters FOR EACH ROW
+ALTER TABLE jit_private.approvers ENABLE ALWAYS TRIGGER bind_rule;
+CREATE TRIGGER bind_rule BEFORE INSERT ON jit_private.requesters FOR EACH ROW
     WHEN (NEW.origin <> jit.origin() OR pg_get_userbyid(NEW.role_id) <> NEW.role)
     EXECUTE FUNCTION jit.bind_rule();
-ALTER TABLE jit.requesters ENABLE ALWAYS TRIGGER bind_rule;
-CREATE TRIGGER bind_record BEFORE INSERT ON jit.requests FOR EACH ROW
+ALTER TABLE jit_private.requesters ENABLE ALWAYS TRIGGER bind_rule;
+CREATE TRIGGER bind_record BEFORE INSERT ON jit_private.requests FOR EACH ROW
     WHEN (NEW.origin <> jit.origin() OR pg_get_userbyid(NEW.grantee_id) <> NEW.grantee
           OR pg_get_userbyid(NEW.login_id) <> NEW.login OR pg_get_userbyid(NEW.actor_id) <> NEW.actor)
     EXECUTE FUNCTION jit.bind_record();
-ALTER TABLE jit.requests ENABLE ALWAYS TRIGGER bind_record;
-CREATE TRIGGER bind_record BEFORE INSERT ON jit.grants FOR EACH ROW
+ALTER TABLE jit_private.requests ENABLE ALWAYS TRIGGER bind_record;
+CREATE TRIGGER bind_record BEFORE INSERT ON jit_private.grants FOR EACH ROW
     WHEN (NEW.origin <> jit.origin() OR pg_get_userbyid(NEW.grantee_id) <> NEW.grantee)
     EXECUTE FUNCTION jit.bind_record();
-ALTER TABLE jit.grants ENABLE ALWAYS TRIGGER bind_record;
+ALTER TABLE jit_private.grants ENABLE ALWAYS TRIGGER bind_record;

@@ -57,8 +57,19 @@ pub fn memberships(member: Oid) -> Vec<Membership> {
 /// Before 16, INHERIT is a property of the member.
 #[cfg(feature = "pg15")]
 fn role_inherits(role: Oid) -> bool {
-    const CACHE: c_int = SysCacheIdentifier::AUTHOID as c_int;
     const ANUM_ROLINHERIT: i16 = 4;
+    role_attribute(role, ANUM_ROLINHERIT)
+}
+
+/// Whether the role is somebody's login.
+pub fn may_log_in(role: Oid) -> bool {
+    const ANUM_ROLCANLOGIN: i16 = 7;
+    role_attribute(role, ANUM_ROLCANLOGIN)
+}
+
+/// A flag of pg_authid; false for a role that does not exist.
+fn role_attribute(role: Oid, number: i16) -> bool {
+    const CACHE: c_int = SysCacheIdentifier::AUTHOID as c_int;
     // SAFETY: the tuple is pinned between search and release.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(CACHE, pg_sys::Datum::from(role));
@@ -66,9 +77,9 @@ fn role_inherits(role: Oid) -> bool {
             return false;
         }
         let mut null = false;
-        let inherits = pg_sys::SysCacheGetAttr(CACHE, tuple, ANUM_ROLINHERIT, &mut null).value() as u8 != 0;
+        let flag = pg_sys::SysCacheGetAttr(CACHE, tuple, number, &mut null).value() as u8 != 0;
         pg_sys::ReleaseSysCache(tuple);
-        inherits
+        flag
     }
 }
 
@@ -85,23 +96,21 @@ pub fn owns_database(database: Oid, role: Oid) -> bool {
     }
 }
 
-/// A callback for [`walk_raw_tree`].
-pub type RawWalker = unsafe extern "C-unwind" fn(node: *mut pg_sys::Node, context: *mut c_void) -> bool;
+/// A callback for the walkers of nodeFuncs.c; true ends the walk.
+pub type Walker = unsafe extern "C-unwind" fn(node: *mut pg_sys::Node, context: *mut c_void) -> bool;
 
+// Raw, since `crate::hooks` uses them. Renamed when the walkers became type-checked macros in 16.
 unsafe extern "C-unwind" {
-    // Not in pgrx's bindings. Renamed when the walkers became type-checked macros in 16.
-    #[cfg_attr(not(feature = "pg15"), link_name = "raw_expression_tree_walker_impl")]
-    fn raw_expression_tree_walker(node: *mut pg_sys::Node, walker: RawWalker, context: *mut c_void) -> bool;
-}
+    #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_walker_impl")]
+    pub fn query_tree_walker(
+        query: *mut pg_sys::Query,
+        walker: Walker,
+        context: *mut c_void,
+        flags: c_int,
+    ) -> bool;
 
-/// raw_expression_tree_walker() of nodeFuncs.c: calls `walker` for each child of `node`.
-///
-/// # Safety
-/// `node` is a raw parse tree, and `context` what `walker` expects.
-pub unsafe fn walk_raw_tree(node: *mut pg_sys::Node, walker: RawWalker, context: *mut c_void) -> bool {
-    // SAFETY: it can raise for a node that it does not know: hence the guard, which turns
-    // the error into an unwinding one.
-    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| raw_expression_tree_walker(node, walker, context)) }
+    #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
+    pub fn expression_tree_walker(node: *mut pg_sys::Node, walker: Walker, context: *mut c_void) -> bool;
 }
 
 // Raw, so that an error passes through our hooks as it is: pgrx's bindings would catch it.

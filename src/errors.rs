@@ -97,6 +97,17 @@ pub fn log(message: impl Into<String>) {
         .report(PgLogLevel::LOG);
 }
 
+/// What somebody wrote, as it can stand in a message: in one line, and not megabytes of it.
+pub fn shown(written: &str) -> String {
+    const MOST: usize = 63;
+    let clean = || written.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    let mut shown: String = clean().take(MOST).collect();
+    if clean().nth(MOST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 pub fn null_argument(function: &str, argument: &str) -> Refusal {
     Refusal::bad_value(format!("{function}: {argument} must not be NULL"))
         .hint(format!("Name it, as in {function}({argument} => ...)."))
@@ -106,4 +117,16 @@ pub fn unknown_request(id: i64) -> Refusal {
     Refusal::unknown(format!("there is no request {id}")).hint(
         "SELECT id, scope, state FROM jit.my_requests lists your own, jit.pending those that wait for you.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn input_in_messages_is_short_and_in_one_line() {
+        assert_eq!(shown("support"), "support");
+        assert_eq!(shown("a\nb"), "a\u{fffd}b");
+        assert_eq!(shown(&"x".repeat(1_000_000)), "x".repeat(63) + "…");
+    }
 }

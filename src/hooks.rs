@@ -1,8 +1,9 @@
 //! The hooks into executor and utility commands. Previous hooks are kept and called.
 //!
-//! What they are for: to know how deep inside the client's statement we are (decisions are
-//! made only at its top, see `lifecycle::deliberate`), and to let the worker leave a
-//! database that is about to be dropped.
+//! What they are for: to know the calls that stand in the client's own text and how deep inside
+//! its statement we are (decisions are made only there, see `lifecycle::deliberate`); to keep
+//! others' locks off our tables (`statements`); and to let the worker leave a database that is
+//! about to be dropped.
 //!
 //! Everybody's statements pass through here. The hooks are not guarded as other functions are:
 //! pgrx's guard reports an error anew, without constraint, table and column names, position and
@@ -15,9 +16,11 @@ use std::ffi::{c_char, c_void};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::{compat, worker};
+use crate::lifecycle::deliberate;
+use crate::{compat, statements, worker};
 
 static mut PREVIOUS_FINISH: pg_sys::ExecutorFinish_hook_type = None;
+static mut PREVIOUS_ANALYZE: pg_sys::post_parse_analyze_hook_type = None;
 static mut PREVIOUS_UTILITY: pg_sys::ProcessUtility_hook_type = None;
 
 thread_local! {
@@ -26,9 +29,6 @@ thread_local! {
     /// Code blocks, procedure calls and after-triggers under way: all of them run what
     /// somebody else may have written.
     static FOREIGN_DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// The start of the client's statement in whose middle the library was loaded, if it was:
-    /// what was under way before that is not counted above.
-    static LOADED_INSIDE: Cell<Option<pg_sys::TimestampTz>> = const { Cell::new(None) };
     /// The two counters at the start of each open subtransaction.
     static AT_SAVEPOINT: RefCell<Vec<(pg_sys::SubTransactionId, u32, u32)>> = const { RefCell::new(Vec::new()) };
 }
@@ -43,40 +43,46 @@ pub fn init() {
         pg_sys::ProcessUtility_hook = Some(process_utility);
         pg_sys::RegisterXactCallback(Some(transaction_ended), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(subtransaction_changed), std::ptr::null_mut());
-        if loaded_inside_a_statement() {
-            LOADED_INSIDE.set(Some(pg_sys::GetCurrentStatementStartTimestamp()));
-        }
-    }
-}
-
-/// Without preload the first call of one of our functions loads the library. In the client's
-/// own statement that happens while its portal starts; anywhere else something is already
-/// running that the counters above have not seen.
-unsafe fn loaded_inside_a_statement() -> bool {
-    // SAFETY: ActivePortal is NULL or the portal that pquery.c is starting or running.
-    unsafe {
-        if pg_sys::process_shared_preload_libraries_in_progress {
-            return false;
-        }
-        match pg_sys::ActivePortal.as_ref() {
-            None => false,
-            Some(portal) => portal.status == pg_sys::PortalStatus::PORTAL_ACTIVE || *portal.name != 0,
-        }
+        PREVIOUS_ANALYZE = pg_sys::post_parse_analyze_hook;
+        pg_sys::post_parse_analyze_hook = Some(post_parse_analyze);
     }
 }
 
 /// Whether what runs now was called by the client's statement itself: one run of the executor,
-/// no code block, procedure or trigger around it, and all of it seen from its beginning.
+/// no code block, procedure or trigger around it.
 pub fn at_top_of_statement() -> bool {
-    // SAFETY: reads a static of xact.c.
-    let statement = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
-    EXECUTOR_DEPTH.get() == 1 && FOREIGN_DEPTH.get() == 0 && LOADED_INSIDE.get() != Some(statement)
+    EXECUTOR_DEPTH.get() == 1 && FOREIGN_DEPTH.get() == 0
+}
+
+/// Parse analysis of whatever text. That of the client's own is known by the buffer that the text is in.
+unsafe extern "C-unwind" fn post_parse_analyze(
+    state: *mut pg_sys::ParseState,
+    query: *mut pg_sys::Query,
+    jumble: *mut pg_sys::JumbleState,
+) {
+    // SAFETY: passes on what analyze.c passed; the texts are C strings or NULL.
+    unsafe {
+        if let Some(previous) = PREVIOUS_ANALYZE {
+            previous(state, query, jumble);
+        }
+        let text = (*state).p_sourcetext;
+        // A function can have the client's prepared statement analysed again, by EXECUTE: not at depth 0.
+        let at_top = EXECUTOR_DEPTH.get() == 0 && FOREIGN_DEPTH.get() == 0;
+        if at_top && !text.is_null() && text == pg_sys::debug_query_string {
+            deliberate::mark(text, query);
+        }
+    }
 }
 
 unsafe extern "C-unwind" fn transaction_ended(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     if event == pg_sys::XactEvent::XACT_EVENT_ABORT || event == pg_sys::XactEvent::XACT_EVENT_PARALLEL_ABORT {
-        EXECUTOR_DEPTH.set(0);
-        FOREIGN_DEPTH.set(0);
+        // PostgresMain() forgets the statement before it aborts the transaction of an error. A
+        // ROLLBACK in a procedure aborts one too, while CALL goes on.
+        // SAFETY: reads a static of postgres.c.
+        if unsafe { pg_sys::debug_query_string.is_null() } {
+            EXECUTOR_DEPTH.set(0);
+            FOREIGN_DEPTH.set(0);
+        }
         AT_SAVEPOINT.with(|open| open.try_borrow_mut().map(|mut open| open.clear()).unwrap_or_default());
     }
 }
@@ -168,6 +174,7 @@ unsafe extern "C-unwind" fn process_utility(
 /// Guarded, since it is our own code, whose errors start here.
 #[pg_guard]
 unsafe extern "C-unwind" fn before_utility(node: *mut pg_sys::Node) {
+    statements::check(node);
     worker::before_utility(node);
 }
 

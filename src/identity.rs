@@ -108,16 +108,21 @@ fn named(id: Oid) -> Role {
 /// The role and all it inherits, sorted; empty when it does not exist any more. Superuserhood
 /// adds nothing, so has_privs_of_role() is no use here.
 pub fn inherited_roles(role: Oid) -> Vec<Oid> {
-    let mut roles: Vec<Oid> = reach([role], Follow::Inherit).into_iter().collect();
+    let mut roles: Vec<Oid> = reach_from(role, Follow::Inherit, false).into_iter().collect();
     roles.sort_unstable_by_key(|role| role.to_u32());
     roles
 }
 
 /// Whether `member` could act with the rights of `role`: inherits it, or may SET ROLE to it or
-/// to one that inherits it. ADMIN OPTION alone and superuserhood do not count.
+/// to one that inherits it. ADMIN OPTION alone and superuserhood do not count, nor does what is
+/// reached through another person's login only: one person's entitlement is not two people's.
 pub fn qualifies(member: Oid, role: Oid) -> bool {
-    let settable = reach([member], Follow::Set);
-    settable.contains(&role) || reach(settable, Follow::Inherit).contains(&role)
+    let settable = reach_from(member, Follow::Set, true);
+    settable.contains(&role)
+        || settable
+            .into_iter()
+            .filter(|via| *via == member || !compat::may_log_in(*via))
+            .any(|via| reach_from(via, Follow::Inherit, true).contains(&role))
 }
 
 /// Whether a grant to `grantee` could come to serve `member`: membership of any kind,
@@ -127,16 +132,20 @@ pub fn would_serve(member: Oid, grantee: Oid) -> bool {
     unsafe { pg_sys::is_member_of_role_nosuper(member, grantee) }
 }
 
-/// Walks memberships breadth first, as roles_is_member_of() in acl.c does, which is static.
-/// What a role that does not exist reaches is nothing.
-fn reach(from: impl IntoIterator<Item = Oid>, follow: Follow) -> HashSet<Oid> {
+/// Walks memberships, as roles_is_member_of() in acl.c does, which is static. What a role that
+/// does not exist reaches is nothing. `not_through_logins`: logins on the way are reached, but what
+/// they are members of is theirs.
+fn reach_from(from: Oid, follow: Follow, not_through_logins: bool) -> HashSet<Oid> {
     let mut reached = HashSet::new();
-    let mut todo: Vec<Oid> = from.into_iter().collect();
+    let mut todo = vec![from];
     while let Some(role) = todo.pop() {
         if reached.contains(&role) || role_name(role).is_none() {
             continue;
         }
         reached.insert(role);
+        if not_through_logins && role != from && compat::may_log_in(role) {
+            continue;
+        }
         todo.extend(
             compat::memberships(role)
                 .into_iter()

@@ -10,6 +10,7 @@ mod lifecycle;
 mod origin;
 mod privileged;
 mod settings;
+mod statements;
 mod worker;
 
 use pgrx::prelude::*;

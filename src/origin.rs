@@ -38,9 +38,9 @@ pub fn find() -> Option<Rc<str>> {
             let mut scan = installation.all(&snapshot);
             scan.next().and_then(|row| row.get(&layout.installation.id))?
         };
-        if generation == invalidation::generation() {
-            CURRENT.set(Some((generation, describe(id).into())));
-        }
+        let origin: Rc<str> = describe(id).into();
+        CURRENT.set(Some((generation, Rc::clone(&origin))));
+        return Some(origin);
     }
 }
 
@@ -55,7 +55,7 @@ pub fn current() -> String {
     match find() {
         Some(origin) => origin.to_string(),
         None => Refusal::wrong_state("jit_rls is not installed in this database")
-            .detail("Table jit.installation is missing or empty.")
+            .detail("Table jit_private.installation is missing or empty.")
             .hint("CREATE EXTENSION jit_rls, as a superuser.")
             .raise(),
     }

@@ -207,7 +207,7 @@ fn table_owner() -> Outcome<Oid> {
     const CACHE: i32 = pg_sys::SysCacheIdentifier::RELOID as i32;
     // SAFETY: look-ups by name with missing_ok; the tuple is pinned between search and release.
     unsafe {
-        let schema = pg_sys::get_namespace_oid(c"jit".as_ptr(), true);
+        let schema = pg_sys::get_namespace_oid(c"jit_private".as_ptr(), true);
         let table = pg_sys::get_relname_relid(c"grants".as_ptr(), schema);
         let tuple = pg_sys::SearchSysCache1(CACHE, pg_sys::Datum::from(table));
         if tuple.is_null() {

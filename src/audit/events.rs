@@ -22,9 +22,9 @@ pub struct Event<'a> {
 pub fn record(owner: &Owner, who: &Identity, event: Event<'_>) {
     owner.run(
         "WITH e AS (
-             INSERT INTO jit.events (at, kind, request_id, scope, login, actor, details)
+             INSERT INTO jit_private.events (at, kind, request_id, scope, login, actor, details)
              VALUES (clock_timestamp(), $1, $2, $3, $4, $5, $6) RETURNING id)
-         INSERT INTO jit.outbox (event_id) SELECT e.id FROM e WHERE $7",
+         INSERT INTO jit_private.outbox (event_id) SELECT e.id FROM e WHERE $7",
         &[
             value(event.kind),
             optional(event.request),

@@ -1,7 +1,7 @@
 //! The session's private copies of grants, one for each role that it has acted as lately.
 //!
-//! A copy is found only under the generation it was loaded in, and is put here only when its
-//! load has come to its end without the generation moving: an error in between leaves nothing.
+//! A copy is found only under the generation in which its load began, and is put here only when
+//! that has come to its end: an error in between leaves nothing.
 //! Nothing of PostgreSQL is called while the store is borrowed, so that no error and no
 //! re-entry can find it borrowed; callers keep a [`CopyRef`], never a reference.
 
@@ -86,17 +86,17 @@ impl Store {
     }
 
     /// In the place of the same role's old copy, else of none, else of the one unused longest.
-    fn put(&mut self, who: Who, state: State, scopes: Vec<ScopeGrants>) {
+    fn put(&mut self, who: Who, state: State, scopes: Vec<ScopeGrants>) -> Option<CopyRef> {
         self.last_id += 1;
-        let copy = Copy { id: self.last_id, who, state, used: Cell::new(self.uses.get()), scopes };
-        let place = self.copies.iter_mut().min_by_key(|place| match place {
+        let id = self.last_id;
+        let copy = Copy { id, who, state, used: Cell::new(self.uses.get()), scopes };
+        let (place, slot) = self.copies.iter_mut().enumerate().min_by_key(|(_, slot)| match slot {
             Some(old) if old.who == who => (0, 0),
             None => (1, 0),
             Some(old) => (2, old.used.get()),
-        });
-        if let Some(place) = place {
-            *place = Some(copy);
-        }
+        })?;
+        *slot = Some(copy);
+        Some(CopyRef { id, place })
     }
 
     fn get(&self, copy: CopyRef) -> Option<&Copy> {
@@ -104,7 +104,12 @@ impl Store {
     }
 }
 
-/// The true copy for this role, loaded if need be. None when there is nothing to load from.
+/// A copy for this role that is true as of now, loaded if need be. None when there is nothing to
+/// load from.
+///
+/// A message that comes while loading makes the copy stale for the next check, not for this one,
+/// which began before: loading again and again would let whoever sends messages (any login can,
+/// with DDL on temporary tables) keep a session from ever getting an answer.
 pub fn ensure(who: Who) -> Option<CopyRef> {
     loop {
         let state = State::now();
@@ -115,19 +120,11 @@ pub fn ensure(who: Who) -> Option<CopyRef> {
         match load(who) {
             Loaded::Nothing => return None,
             Loaded::Again => {}
-            // A message that came meanwhile may be about what had been read already.
-            Loaded::Grants(scopes) if state == State::now() => {
-                STORE.with_borrow_mut(|store| store.put(who, state, scopes));
+            Loaded::Grants(scopes) => {
+                return STORE.with_borrow_mut(|store| store.put(who, state, scopes));
             }
-            Loaded::Grants(_) => {}
         }
     }
-}
-
-/// Whether the copy is still there and true.
-pub fn is_current(copy: CopyRef) -> bool {
-    let state = State::now();
-    STORE.with_borrow(|store| store.get(copy).is_some_and(|found| found.state == state))
 }
 
 /// Where the grants of a scope stand in the copy, if it has any.

@@ -85,29 +85,23 @@ pub unsafe fn resolve(fcinfo: FunctionCallInfo, who: Who) -> Option<(CopyRef, Ta
     unsafe {
         let name = argument(fcinfo, 0)?;
         let site = call_site(fcinfo);
-        loop {
-            let copy = cache::ensure(who)?;
-            if let Some(site) = site.as_ref()
-                && site.constant
-                && site.copy == copy.id
-            {
-                return Some((copy, site.target));
-            }
-            let scope = scopes::named(Text::new(name).bytes()).filter(|scope| scope.live);
-            // Looking up the scope may have brought messages: then both are looked up again.
-            if !cache::is_current(copy) {
-                continue;
-            }
-            let target = match scope {
-                None => Target::Nobody,
-                Some(scope) => Target::Scope { keys: scope.keys, position: cache::position(copy, scope.id) },
-            };
-            if let Some(site) = site.as_mut() {
-                site.copy = copy.id;
-                site.target = target;
-            }
-            return Some((copy, target));
+        let copy = cache::ensure(who)?;
+        if let Some(site) = site.as_ref()
+            && site.constant
+            && site.copy == copy.id
+        {
+            return Some((copy, site.target));
         }
+        let scope = scopes::named(Text::new(name).bytes()).filter(|scope| scope.live);
+        let target = match scope {
+            None => Target::Nobody,
+            Some(scope) => Target::Scope { keys: scope.keys, position: cache::position(copy, scope.id) },
+        };
+        if let Some(site) = site.as_mut() {
+            site.copy = copy.id;
+            site.target = target;
+        }
+        Some((copy, target))
     }
 }
 
@@ -130,11 +124,19 @@ unsafe fn wrong_family(fcinfo: FunctionCallInfo, function: &str, keys: Option<Ke
         let name = unsafe { argument(fcinfo, 0).map(|name| Text::new(name)) };
         name.map_or_else(String::new, |name| String::from_utf8_lossy(name.bytes()).into_owned())
     };
+    let family = given;
     let given = given.name();
     let (message, hint) = match keys {
         Some(keys) => (
             format!("scope \"{scope}\" has keys of type {}, not {given}", keys.name),
             match function {
+                _ if matches!(
+                    (keys.family, family),
+                    (Family::Int, Family::Uuid) | (Family::Uuid, Family::Int)
+                ) =>
+                {
+                    format!("There is no cast between the two: use a column of type {}.", keys.name)
+                }
                 "jit_keys" => format!("Write jit_keys('{scope}', NULL::{}).", keys.name),
                 _ => format!(
                     "Cast the key: {function}('{scope}', customer_id::{}), with your column in the place of customer_id.",

@@ -5,6 +5,8 @@
 //! two-phase commit and the WAL to standbys, and to the sender itself after each command and after
 //! a rollback. Here they only move counters.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -79,8 +81,38 @@ unsafe extern "C-unwind" fn relation_changed(_arg: Datum, relation: Oid) {
     }
 }
 
-unsafe extern "C-unwind" fn roles_changed(_arg: Datum, _cache: c_int, _hash: u32) {
-    raise(&GENERATION);
+unsafe extern "C-unwind" fn roles_changed(_arg: Datum, cache: c_int, hash: u32) {
+    // 0: everything of that cache. Any login can alter itself as often as it likes (ALTER ROLE ...
+    // PASSWORD): a role that no copy depends on must not make sessions load again.
+    let matters = hash == 0
+        || cache != SysCacheIdentifier::AUTHOID as c_int
+        || ROLES.with(|roles| roles.try_borrow().map_or(true, |roles| roles.contains(&hash)));
+    if matters {
+        raise(&GENERATION);
+    }
+}
+
+thread_local! {
+    /// Syscache hashes of the roles that copies depend on. Only grows, by the roles that a session
+    /// has acted as and what those inherit.
+    static ROLES: RefCell<HashSet<u32>> = RefCell::default();
+}
+
+/// Listens for changes of these roles. To be called before anything is concluded from them.
+pub fn watch_roles(roles: &[Oid]) {
+    for role in roles {
+        // SAFETY: computes a hash (syscache.c).
+        let hash = unsafe {
+            pg_sys::GetSysCacheHashValue(
+                SysCacheIdentifier::AUTHOID as c_int,
+                Datum::from(*role),
+                0.into(),
+                0.into(),
+                0.into(),
+            )
+        };
+        ROLES.with_borrow_mut(|watched| watched.insert(hash));
+    }
 }
 
 /// `jit.invalidate()`, the trigger on everything that decides about access.
@@ -94,7 +126,7 @@ pub unsafe fn invalidate(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
     }
     // Looked up afresh: a change that nobody is told of must fail rather than pass.
     let Some(marker) = layout::marker() else {
-        Refusal::wrong_state("table jit.marker is missing")
+        Refusal::wrong_state("table jit_private.marker is missing")
             .detail("Without it no session would learn of this change of access.")
             .hint("DROP EXTENSION jit_rls and create it again, or restore the table.")
             .raise();

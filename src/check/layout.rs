@@ -114,7 +114,7 @@ impl Oids {
 
 fn schema() -> Option<Oid> {
     // SAFETY: missing_ok gives InvalidOid.
-    let schema = unsafe { pg_sys::get_namespace_oid(c"jit".as_ptr(), true) };
+    let schema = unsafe { pg_sys::get_namespace_oid(c"jit_private".as_ptr(), true) };
     (schema != Oid::INVALID).then_some(schema)
 }
 

@@ -7,6 +7,7 @@ use pgrx::pg_sys::Oid;
 use super::cache::Who;
 use super::clock;
 use super::family::{Family, parse_int, parse_uuid};
+use super::invalidation;
 use super::key_table::{KeyTable, Window, open_in};
 use super::layout::{self, Layout};
 use super::scan::{Row, Snapshot, Table};
@@ -83,10 +84,20 @@ pub fn load(who: Who) -> Loaded {
 /// The roles whose grants serve. None for a shared login, which holds nothing, nor for roles
 /// that have been dropped while their session goes on.
 fn serving(who: Who) -> Vec<Oid> {
+    invalidation::watch_roles(&[who.actor, who.login]);
     if identity::is_shared_login(who.actor) || identity::role_name(who.login).is_none() {
         return Vec::new();
     }
-    identity::inherited_roles(who.actor)
+    let mut roles = identity::inherited_roles(who.actor);
+    loop {
+        invalidation::watch_roles(&roles);
+        // What changed before anybody listened for it shows now.
+        let again = identity::inherited_roles(who.actor);
+        if again == roles {
+            return roles;
+        }
+        roles = again;
+    }
 }
 
 /// The parts of a row that decide whether it counts.

@@ -86,6 +86,7 @@ pub fn named(name: &[u8]) -> Option<Scope> {
                 }
             })
         };
+        // True for this check, which began before; worth keeping only if nothing has changed since.
         if generation == invalidation::generation() {
             KNOWN.with_borrow_mut(|known| {
                 if known.generation != generation || known.names.len() >= MOST_NAMES {
@@ -93,7 +94,7 @@ pub fn named(name: &[u8]) -> Option<Scope> {
                 }
                 known.names.insert(name.into(), scope);
             });
-            return scope;
         }
+        return scope;
     }
 }

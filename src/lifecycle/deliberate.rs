@@ -1,167 +1,157 @@
 //! Decisions are deliberate: they are made only where the client's own statement calls them.
 //!
 //! Without this, whoever can get an approver to read a view, fire a trigger or call a function
-//! of theirs could have it approve a request in the approver's name.
+//! of theirs could have it approve a request in the approver's name, or get an admin to change the rules.
+//!
+//! How it is known: right after parse analysis, the calls of our deciding functions in the text that
+//! the client has sent get a mark, a position that no text can have. What is analysed anywhere
+//! else (functions of any language, cursors, SQL PREPARE, code blocks, triggers, bodies that the planner
+//! inlines) is text of another buffer and gets none; what was stored (views, rules, policies, defaults)
+//! is read back without a position (`READ_LOCATION_FIELD`, readfuncs.c). Copies of the tree keep the mark.
 
-use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_void};
 
-use pgrx::pg_sys;
+use pgrx::pg_sys::{self, SysCacheIdentifier};
 use pgrx::prelude::*;
 
 use crate::errors::{Outcome, Refusal};
 use crate::{compat, hooks, settings};
 
-/// Refuses unless the call that `fcinfo` stands for is written in the statement that the client
-/// sent. Asked before the guard switches to the owner.
+/// Longer than any text can be (MaxAllocSize, memutils.h).
+const MARK: i32 = 1 << 30;
+
+/// ClanguageId of pg_language.dat, which pgrx's bindings lack.
+const LANGUAGE_C: u32 = 13;
+
+/// The C symbols of what must be called deliberately.
+const DECIDING: [&CStr; 5] = [
+    c"jit_approve_wrapper",
+    c"jit_deny_wrapper",
+    c"jit_create_scope_wrapper",
+    c"jit_alter_scope_wrapper",
+    c"jit_drop_scope_wrapper",
+];
+
+/// Marks the deciding calls in the client's own query. Called by the hook, whose frames an error
+/// may jump over: nothing here owns anything.
 ///
-/// All of these must hold:
-/// - no security-restricted operation (refused in `lifecycle::begin`), no SECURITY DEFINER function;
-/// - one run of the executor and no code block, procedure or trigger around it (`hooks`);
-/// - the portal that runs is the client's: its text is what the client sent. A cursor of a
-///   PL/pgSQL function has a portal of its own;
-/// - that text, parsed again, has a call of this function at the position which the expression
-///   carries. What was stored (view, rule, policy, default) carries -1 (`READ_LOCATION_FIELD`,
-///   readfuncs.c), and what the planner has inlined from an SQL function or PL/pgSQL evaluates as
-///   a simple expression carries a position in another text;
-/// - no other expression has decided from the same position in this statement, so that a position
-///   which happens to agree is of no use: the whole statement fails.
+/// # Safety
+/// `query` has just been made by parse analysis of `text`, a C string.
+pub unsafe fn mark(text: *const c_char, query: *mut pg_sys::Query) {
+    // SAFETY: the caller's promise; the walkers know every node of an analysed query.
+    unsafe {
+        // Most statements end here. A name in Unicode escapes is not found, and then refused.
+        if !mentions_us(CStr::from_ptr(text).to_bytes()) {
+            return;
+        }
+        let mut query = query;
+        if (*query).commandType == pg_sys::CmdType::CMD_UTILITY {
+            let statement = (*query).utilityStmt;
+            if statement.is_null() || (*statement).type_ != pg_sys::NodeTag::T_ExplainStmt {
+                return;
+            }
+            query = (*statement.cast::<pg_sys::ExplainStmt>()).query.cast();
+            // EXPLAIN of CREATE TABLE AS, EXECUTE or DECLARE has a utility statement inside again.
+            if query.is_null() || (*query).commandType == pg_sys::CmdType::CMD_UTILITY {
+                return;
+            }
+        }
+        mark_node(query.cast(), std::ptr::null_mut());
+    }
+}
+
+fn mentions_us(text: &[u8]) -> bool {
+    let has = |word: &[u8]| text.windows(word.len()).any(|at| at.eq_ignore_ascii_case(word));
+    has(b"jit_") || has(b"_scope")
+}
+
+unsafe extern "C-unwind" fn mark_node(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+    // SAFETY: the walkers pass nodes of the query, or NULL.
+    unsafe {
+        if node.is_null() {
+            return false;
+        }
+        if (*node).type_ == pg_sys::NodeTag::T_Query {
+            return compat::query_tree_walker(node.cast(), mark_node, context, 0);
+        }
+        if (*node).type_ == pg_sys::NodeTag::T_FuncExpr {
+            let call = node.cast::<pg_sys::FuncExpr>();
+            if (*call).location >= 0 && decides((*call).funcid) {
+                (*call).location = MARK;
+            }
+        }
+        compat::expression_tree_walker(node, mark_node, context)
+    }
+}
+
+/// Whether it is one of ours, by what it calls: a look-alike of the same name is not. Who can make
+/// functions in C is a superuser.
+///
+/// Guarded, since it is called from frames that a Rust panic must not reach.
+#[pg_guard]
+unsafe extern "C-unwind" fn decides(function: pg_sys::Oid) -> bool {
+    const CACHE: i32 = SysCacheIdentifier::PROCOID as i32;
+    // SAFETY: the tuple is pinned between search and release, and the values are read inside.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(CACHE, pg_sys::Datum::from(function));
+        if tuple.is_null() {
+            return false;
+        }
+        let attribute = |number: u32| {
+            let mut null = false;
+            let datum = pg_sys::SysCacheGetAttr(CACHE, tuple, number as i16, &mut null);
+            (!null).then_some(datum)
+        };
+        let in_c = attribute(pg_sys::Anum_pg_proc_prolang)
+            .is_some_and(|language| language.value() as u32 == LANGUAGE_C);
+        let symbol = attribute(pg_sys::Anum_pg_proc_prosrc)
+            .filter(|_| in_c)
+            .and_then(|symbol| String::from_datum(symbol, false));
+        pg_sys::ReleaseSysCache(tuple);
+        symbol.is_some_and(|symbol| DECIDING.iter().any(|ours| ours.to_bytes() == symbol.as_bytes()))
+    }
+}
+
+/// Refuses unless the call that `fcinfo` stands for is written in the statement that the client
+/// sent, and is made at its top. Asked before the guard switches to the owner.
 pub fn check(fcinfo: pg_sys::FunctionCallInfo, function: &CStr) -> Outcome<()> {
     if settings::allow_indirect_decisions() {
         return Ok(());
     }
     // SAFETY: reads a static of miscinit.c.
-    if unsafe { pg_sys::InLocalUserIdChange() } || !hooks::at_top_of_statement() {
-        return Err(indirect(function));
-    }
-    let Some(call) = call_site(fcinfo) else { return Err(indirect(function)) };
-    let Some(text) = clients_text() else { return Err(indirect(function)) };
-    if !text_calls_at(text, function, call.location) || !only_expression_there(&call) {
-        return Err(indirect(function));
+    let lent = unsafe { pg_sys::InLocalUserIdChange() };
+    if lent || !hooks::at_top_of_statement() || !is_marked(fcinfo) {
+        let function = function.to_string_lossy();
+        return Err(Refusal::not_allowed(format!("{function} works only where your own statement calls it"))
+            .detail("It was called from inside a view, function, trigger, policy, cursor, prepared statement or code block, which somebody else may have written.")
+            .hint(format!(
+                "Send SELECT {function}(...) as a statement of its own. If it was, it was the first use of jit_rls in this session, which loaded the library: send it again, or have it loaded before (session_preload_libraries). A superuser can set jit_rls.allow_indirect_decisions for people who wrap it."
+            )));
     }
     Ok(())
 }
 
-fn indirect(function: &CStr) -> Refusal {
-    let function = function.to_string_lossy();
-    Refusal::not_allowed(format!("{function} works only where your own statement calls it"))
-        .detail("It was called from inside a view, function, trigger, policy, cursor, prepared statement or code block, which somebody else may have written.")
-        .hint(format!(
-            "Send SELECT {function}(...) as a statement of its own; without shared_preload_libraries, send it again if it was the first use of jit_rls in this session. A superuser can set jit_rls.allow_indirect_decisions for people who wrap it."
-        ))
-}
-
-/// Where a call stands: the position in its statement, and the expression node itself.
-#[derive(PartialEq)]
-struct CallSite {
-    location: i32,
-    expression: usize,
-}
-
-fn call_site(fcinfo: pg_sys::FunctionCallInfo) -> Option<CallSite> {
-    // SAFETY: fmgr passes a valid fcinfo; fn_expr is NULL or the node the function was called for
-    // (fmgr_info_set_expr(), by ExecInitFunc() the FuncExpr of the plan).
+fn is_marked(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: fmgr passes a valid fcinfo; flinfo is NULL or its own, and fn_expr NULL or the node that
+    // the function was called for (fmgr_info_set_expr(), by ExecInitFunc() the FuncExpr of the plan).
     unsafe {
-        let expression = (*(*fcinfo).flinfo).fn_expr;
-        if expression.is_null() || (*expression).type_ != pg_sys::NodeTag::T_FuncExpr {
-            return None;
-        }
-        let location = (*expression.cast::<pg_sys::FuncExpr>()).location;
-        (location >= 0).then_some(CallSite { location, expression: expression as usize })
+        let Some(flinfo) = (*fcinfo).flinfo.as_ref() else { return false };
+        let expression = flinfo.fn_expr;
+        !expression.is_null()
+            && (*expression).type_ == pg_sys::NodeTag::T_FuncExpr
+            && (*expression.cast::<pg_sys::FuncExpr>()).location == MARK
     }
 }
 
-/// The text of the portal that runs, if that is the text which the client sent.
-fn clients_text() -> Option<&'static CStr> {
-    // SAFETY: both strings live until the client's statement has ended (postgres.c), and are
-    // only used within the call that asks.
-    unsafe {
-        let portal = pg_sys::ActivePortal.as_ref()?;
-        if portal.sourceText.is_null() || pg_sys::debug_query_string.is_null() {
-            return None;
-        }
-        let running = CStr::from_ptr(portal.sourceText);
-        (running == CStr::from_ptr(pg_sys::debug_query_string)).then_some(running)
+#[cfg(test)]
+mod tests {
+    use super::mentions_us;
+
+    #[test]
+    fn texts_that_can_hold_a_decision() {
+        assert!(mentions_us(b"SELECT Jit_Approve(1)"));
+        assert!(mentions_us(b"select jit.ALTER_SCOPE('x', '{}')"));
+        assert!(!mentions_us(b"SELECT 1"));
+        assert!(!mentions_us(b""));
     }
-}
-
-struct Wanted<'a> {
-    function: &'a CStr,
-    location: i32,
-}
-
-/// Whether the text has, at that position, a call of a function of that name.
-fn text_calls_at(text: &CStr, function: &CStr, location: i32) -> bool {
-    let wanted = Wanted { function, location };
-    // SAFETY: raw_parser() takes any C string and gives a list of RawStmt, allocated in the
-    // current memory context; the text has been parsed before, so it does parse.
-    unsafe {
-        let statements = pg_sys::raw_parser(text.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_DEFAULT);
-        let statements = pgrx::PgList::<pg_sys::RawStmt>::from_pg(statements);
-        statements.iter_ptr().any(|raw| {
-            let mut statement = (*raw).stmt;
-            if (*statement).type_ == pg_sys::NodeTag::T_ExplainStmt {
-                statement = (*statement.cast::<pg_sys::ExplainStmt>()).query;
-            }
-            // The walker knows these; it raises for utility statements.
-            matches!(
-                (*statement).type_,
-                pg_sys::NodeTag::T_SelectStmt
-                    | pg_sys::NodeTag::T_InsertStmt
-                    | pg_sys::NodeTag::T_UpdateStmt
-                    | pg_sys::NodeTag::T_DeleteStmt
-            ) && find_call(statement, (&raw const wanted).cast_mut().cast())
-        })
-    }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn find_call(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
-    if node.is_null() {
-        return false;
-    }
-    // SAFETY: the walker passes nodes, and the context that text_calls_at() gave it.
-    unsafe {
-        if (*node).type_ == pg_sys::NodeTag::T_FuncCall {
-            let call = node.cast::<pg_sys::FuncCall>();
-            let wanted = &*context.cast::<Wanted>();
-            if (*call).location == wanted.location && last_name((*call).funcname) == Some(wanted.function) {
-                return true;
-            }
-        }
-        compat::walk_raw_tree(node, find_call, context)
-    }
-}
-
-/// The last part of a qualified name.
-unsafe fn last_name<'a>(name: *mut pg_sys::List) -> Option<&'a CStr> {
-    // SAFETY: funcname is a list of String nodes (parsenodes.h), whose text is never NULL.
-    unsafe {
-        let last: *mut pg_sys::Node = pgrx::PgList::<pg_sys::Node>::from_pg(name).tail()?;
-        let text: *const c_char = (*last.cast::<pg_sys::String>()).sval;
-        Some(CStr::from_ptr(text))
-    }
-}
-
-thread_local! {
-    /// The expressions that have decided in the client's statement which began then.
-    static DECIDED: RefCell<(pg_sys::TimestampTz, Vec<CallSite>)> = const { RefCell::new((0, Vec::new())) };
-}
-
-fn only_expression_there(call: &CallSite) -> bool {
-    // SAFETY: reads a static of xact.c.
-    let statement = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
-    DECIDED.with_borrow_mut(|(began, sites)| {
-        if *began != statement {
-            *began = statement;
-            sites.clear();
-        }
-        match sites.iter().find(|site| site.location == call.location) {
-            Some(site) => site == call,
-            None => {
-                sites.push(CallSite { ..*call });
-                true
-            }
-        }
-    })
 }

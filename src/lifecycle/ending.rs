@@ -6,7 +6,7 @@ use serde_json::json;
 use super::args::{optional, value};
 use super::request::{Request, checked_text};
 use super::scope::Scope;
-use super::{begin, now, review, session};
+use super::{begin, now, session};
 use crate::audit::events::{Event, committed_durably, record};
 use crate::errors::{Outcome, Refusal, null_argument, settle};
 use crate::identity::Identity;
@@ -19,7 +19,7 @@ fn check_live(owner: &Owner, request: &Request, scope: Option<&Scope>) -> Outcom
     let id = request.id;
     let again = "It needs no ending. To ask again, use jit_request().";
     let found = owner.first(
-        "SELECT g.ends_at, g.epoch, g.origin, g.ends_at::text FROM jit.grants g WHERE g.id = $1",
+        "SELECT g.ends_at, g.epoch, g.origin, g.ends_at::text FROM jit_private.grants g WHERE g.id = $1",
         &[value(id)],
         |row| (row.must::<i64>(1), row.must::<i64>(2), row.must::<String>(3), row.must::<String>(4)),
     );
@@ -32,7 +32,7 @@ fn check_live(owner: &Owner, request: &Request, scope: Option<&Scope>) -> Outcom
         });
     };
     let ended = owner.first(
-        "SELECT e.kind, e.at::text, e.actor FROM jit.endings e WHERE e.grant_id = $1 ORDER BY e.at, e.id LIMIT 1",
+        "SELECT e.kind, e.at::text, e.actor FROM jit_private.endings e WHERE e.grant_id = $1 ORDER BY e.at, e.kind LIMIT 1",
         &[value(id)],
         |row| (row.must::<String>(1), row.must::<String>(2), row.get::<String>(3)),
     );
@@ -63,7 +63,7 @@ fn check_live(owner: &Owner, request: &Request, scope: Option<&Scope>) -> Outcom
 
 fn end(owner: &Owner, who: &Identity, request: &Request, kind: &'static str, reason: Option<&str>) {
     owner.run(
-        "INSERT INTO jit.endings (grant_id, at, kind, login, actor, reason)
+        "INSERT INTO jit_private.endings (grant_id, at, kind, login, actor, reason)
          VALUES ($1, clock_timestamp(), $2, $3, $4, $5)",
         &[
             value(request.id),
@@ -82,17 +82,17 @@ fn end(owner: &Owner, who: &Identity, request: &Request, kind: &'static str, rea
 pub fn end_scope(owner: &Owner, who: &Identity, scope: i32, kind: &'static str) {
     owner.run(
         "WITH ended AS (
-             INSERT INTO jit.endings (grant_id, at, kind, login, actor)
+             INSERT INTO jit_private.endings (grant_id, at, kind, login, actor)
              SELECT g.id, clock_timestamp(), $2, $3, $4
-               FROM jit.grants g
+               FROM jit_private.grants g
               WHERE g.scope_id = $1 AND g.tidied_at IS NULL AND g.ends_at > clock_timestamp()
-                AND NOT EXISTS (SELECT FROM jit.endings e WHERE e.grant_id = g.id)
+                AND NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id)
              RETURNING grant_id),
          events AS (
-             INSERT INTO jit.events (at, kind, request_id, scope, login, actor, details)
+             INSERT INTO jit_private.events (at, kind, request_id, scope, login, actor, details)
              SELECT clock_timestamp(), $2, g.id, g.scope, $3, $4, jsonb_build_object('grantee', g.grantee)
-               FROM ended d JOIN jit.grants g ON g.id = d.grant_id RETURNING id)
-         INSERT INTO jit.outbox (event_id) SELECT e.id FROM events e WHERE $5",
+               FROM ended d JOIN jit_private.grants g ON g.id = d.grant_id RETURNING id)
+         INSERT INTO jit_private.outbox (event_id) SELECT e.id FROM events e WHERE $5",
         &[
             value(scope),
             value(kind),
@@ -127,10 +127,12 @@ fn revoke(id: Option<i64>, reason: Option<&str>) -> Outcome<()> {
     let owner = Owner::enter()?;
     let request = Request::load(&owner, id)?;
     let scope = Scope::by_id(&owner, request.scope_id);
-    let approver = scope.as_ref().is_some_and(|scope| review::could_have_approved(&request, scope, &who));
+    // Also those whom the grant serves: else a holder could keep an approver from revoking, by letting
+    // them into her group.
+    let approver = scope.as_ref().is_some_and(|scope| !scope.approver_roles(&who).is_empty());
     if !approver && !session::is_admin(&owner, &who) {
         return Err(Refusal::not_allowed(format!("you may not revoke the grant of request {id}"))
-            .detail("That is for those who could approve it now, and for admins.")
+            .detail("That is for the scope's approvers and for admins.")
             .hint("If it is your own, give it back with jit_release()."));
     }
     check_live(&owner, &request, scope.as_ref())?;

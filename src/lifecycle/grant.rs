@@ -22,7 +22,7 @@ pub fn make(owner: &Owner, request: &Request, duration: i64, approved_by: &[Oid]
     let starts_at = request.starts_at.map_or(now(), |wished| wished.max(now()));
     let window = Window { starts_at, ends_at: starts_at.saturating_add(duration) };
     owner.run(
-        "INSERT INTO jit.grants (id, scope_id, scope, key, all_rows, grantee, grantee_id, starts_at, ends_at,
+        "INSERT INTO jit_private.grants (id, scope_id, scope, key, all_rows, grantee, grantee_id, starts_at, ends_at,
                                  approved_by, epoch, origin)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         &[

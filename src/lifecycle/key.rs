@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::errors::{Outcome, Refusal};
+use crate::errors::{Outcome, Refusal, shown};
 
 /// What keys of a scope are. Written as in the option `key_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,15 +53,16 @@ impl KeyType {
             KeyType::Int => integer(written).filter(|n| i32::try_from(*n).is_ok()).map(|n| n.to_string()),
             KeyType::Bigint => integer(written).map(|n| n.to_string()),
             KeyType::Uuid => uuid(written),
-            KeyType::Text => {
-                (!written.is_empty() && written.len() <= LONGEST_TEXT).then(|| written.to_string())
-            }
+            KeyType::Text => ((1..=LONGEST_TEXT).contains(&written.len())
+                && !written.chars().any(char::is_control))
+            .then(|| written.to_string()),
         };
         found.ok_or_else(|| {
-            let shown: String = written.chars().filter(|c| !c.is_control()).take(64).collect();
-            let refusal = Refusal::bad_value(format!("\"{shown}\" is not a key of type {}", self.name()));
+            let refusal =
+                Refusal::bad_value(format!("\"{}\" is not a key of type {}", shown(written), self.name()));
             match self {
-                KeyType::Text => refusal.hint(format!("A text key has 1 to {LONGEST_TEXT} bytes.")),
+                KeyType::Text => refusal
+                    .hint(format!("A text key has 1 to {LONGEST_TEXT} bytes, and no control characters.")),
                 _ => refusal.hint(format!("Write, for example, key => {}.", self.example())),
             }
         })
@@ -148,6 +149,7 @@ mod tests {
         assert_eq!(canonical(KeyType::Text, " Acme "), Some(" Acme ".into()));
         assert_eq!(canonical(KeyType::Text, ""), None);
         assert_eq!(canonical(KeyType::Text, &"x".repeat(1_025)), None);
+        assert_eq!(canonical(KeyType::Text, "a\u{1b}[31m"), None);
     }
 
     proptest! {

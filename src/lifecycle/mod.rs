@@ -4,7 +4,7 @@
 //! (`crate::privileged`), and writes the event of a change in the transaction of the change.
 
 pub mod args;
-mod deliberate;
+pub mod deliberate;
 mod ending;
 mod grant;
 mod key;

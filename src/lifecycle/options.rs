@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::key::KeyType;
-use crate::errors::{Outcome, Refusal};
+use crate::errors::{Outcome, Refusal, shown};
 
 /// What happens to sessions that use a grant when it ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +37,8 @@ pub struct Options {
     pub allow_all_rows: bool,
     pub approvers: BTreeMap<String, u32>,
     pub requesters: Option<Vec<String>>,
-    pub default_duration: String,
+    /// None: an hour, or the maximum if that is less.
+    pub default_duration: Option<String>,
     pub max_duration: String,
     pub pending_ttl: String,
     pub reason_pattern: Option<String>,
@@ -53,7 +54,7 @@ impl Default for Options {
             allow_all_rows: false,
             approvers: BTreeMap::new(),
             requesters: None,
-            default_duration: "1 hour".into(),
+            default_duration: None,
             max_duration: "8 hours".into(),
             pending_ttl: "1 day".into(),
             reason_pattern: None,
@@ -65,6 +66,9 @@ impl Default for Options {
 
 /// What `approvers` may ask for at most in one role.
 const MOST_PEOPLE: u32 = 100;
+
+/// Bytes; they go into every event that tells of them.
+const LONGEST_TEXT: usize = 4_096;
 
 impl Options {
     /// Reads JSON; an unknown option or a wrong type is refused with its path. An option that is
@@ -81,9 +85,9 @@ impl Options {
             .filter(|(name, value)| !(value.is_null() && known.contains_key(name)))
             .collect();
         let options: Options = serde_path_to_error::deserialize(Value::Object(given)).map_err(|wrong| {
-            let path = wrong.path().to_string();
+            let path = shown(&wrong.path().to_string());
             let known = "Options are description, key_type, allow_all_rows, approvers, requesters, default_duration, max_duration, pending_ttl, reason_pattern, on_end and enabled.";
-            Refusal::bad_value(format!("wrong option \"{path}\"")).detail(wrong.into_inner().to_string()).hint(known)
+            Refusal::bad_value(format!("wrong option \"{path}\"")).detail(shown(&wrong.into_inner().to_string())).hint(known)
         })?;
         options.check()?;
         Ok(options)
@@ -122,10 +126,16 @@ impl Options {
     fn check(&self) -> Outcome<()> {
         for (role, people) in &self.approvers {
             if !(1..=MOST_PEOPLE).contains(people) {
-                return Err(Refusal::bad_value(format!("wrong option \"approvers.{role}\""))
+                return Err(Refusal::bad_value(format!("wrong option \"approvers.{}\"", shown(role)))
                     .detail(format!("{people} people cannot be asked for."))
                     .hint(format!("Write how many people of the role must say yes, 1 to {MOST_PEOPLE}.")));
             }
+        }
+        if self.description.as_ref().is_some_and(|text| text.len() > LONGEST_TEXT)
+            || self.reason_pattern.as_ref().is_some_and(|text| text.len() > LONGEST_TEXT)
+        {
+            return Err(Refusal::bad_value("a text in the options is too long")
+                .hint(format!("description and reason_pattern have at most {LONGEST_TEXT} bytes.")));
         }
         if self.requesters.as_ref().is_some_and(Vec::is_empty) {
             return Err(Refusal::bad_value("wrong option \"requesters\"")
@@ -145,7 +155,7 @@ mod tests {
     fn defaults_are_the_documented_ones() {
         let options = Options::parse(json!({})).unwrap();
         assert_eq!(options, Options::default());
-        assert_eq!(options.default_duration, "1 hour");
+        assert_eq!(options.default_duration, None);
         assert_eq!(options.max_duration, "8 hours");
         assert_eq!(options.pending_ttl, "1 day");
         assert!(options.enabled && !options.allow_all_rows && options.approvers.is_empty());

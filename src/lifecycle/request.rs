@@ -53,7 +53,7 @@ impl Request {
                 "SELECT r.id, r.scope_id, r.scope, r.key, r.all_rows, r.grantee, r.grantee_id, r.login, r.login_id,
                         r.actor, r.actor_id, r.person, (extract(epoch FROM r.duration) * 1000000)::bigint,
                         r.starts_at, r.state, r.lapses_at, r.decided_at::text, r.decided_by, r.epoch, r.rules, r.origin
-                   FROM jit.requests r WHERE r.id = $1",
+                   FROM jit_private.requests r WHERE r.id = $1",
                 &[value(id)],
                 from_row,
             )
@@ -62,7 +62,7 @@ impl Request {
 
     /// Waits for a decision that is under way, then loads what it left.
     pub fn load_locked(owner: &Owner, id: i64) -> Outcome<Request> {
-        owner.run("SELECT 1 FROM jit.requests r WHERE r.id = $1 FOR NO KEY UPDATE", &[value(id)]);
+        owner.run("SELECT 1 FROM jit_private.requests r WHERE r.id = $1 FOR NO KEY UPDATE", &[value(id)]);
         Request::load(owner, id)
     }
 
@@ -107,7 +107,7 @@ impl Request {
     /// pending to `state`, once and for all.
     pub fn decide(&self, owner: &Owner, who: &Identity, state: &str) -> Outcome<()> {
         let decided = owner.first(
-            "UPDATE jit.requests r SET state = $2, decided_at = clock_timestamp(), decided_by = $3
+            "UPDATE jit_private.requests r SET state = $2, decided_at = clock_timestamp(), decided_by = $3
               WHERE r.id = $1 AND r.state = 'pending' RETURNING 1",
             &[value(self.id), value(state), value(who.actor.name.as_str())],
             |_| (),
@@ -202,7 +202,7 @@ fn ask(wish: Wish<'_>) -> Outcome<i64> {
     let person = who.person();
     lapse_own(&owner, &scope, &person, grantee.id);
     let made = owner.first(
-        "INSERT INTO jit.requests (scope_id, scope, key, all_rows, grantee, grantee_id, login, login_id, actor, actor_id,
+        "INSERT INTO jit_private.requests (scope_id, scope, key, all_rows, grantee, grantee_id, login, login_id, actor, actor_id,
                                    person, reason, duration, starts_at, created_at, lapses_at, epoch, rules, origin)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 * interval '1 microsecond', $14, $15,
                  $15 + $16 * interval '1 microsecond', $17, $18, $19)
@@ -335,7 +335,7 @@ fn check_start(starts_at: i64, now: i64) -> Outcome<()> {
 fn lapse_own(owner: &Owner, scope: &Scope, person: &[Oid], grantee: Oid) {
     owner.run(
         "WITH lapsed AS (
-             UPDATE jit.requests r
+             UPDATE jit_private.requests r
                 SET state = CASE WHEN r.epoch = $4 AND r.origin = $5 THEN 'lapsed' ELSE 'closed' END,
                     decided_at = clock_timestamp()
               WHERE r.person[1] = $1 AND r.grantee_id = $2 AND r.scope_id = $3 AND r.state = 'pending'
@@ -343,9 +343,9 @@ fn lapse_own(owner: &Owner, scope: &Scope, person: &[Oid], grantee: Oid) {
                 AND (r.epoch <> $4 OR r.origin <> $5 OR r.lapses_at <= clock_timestamp())
              RETURNING r.id, r.scope, r.state),
          events AS (
-             INSERT INTO jit.events (at, kind, request_id, scope, details)
+             INSERT INTO jit_private.events (at, kind, request_id, scope, details)
              SELECT clock_timestamp(), l.state, l.id, l.scope, '{}' FROM lapsed l RETURNING id)
-         INSERT INTO jit.outbox (event_id) SELECT e.id FROM events e WHERE $6",
+         INSERT INTO jit_private.outbox (event_id) SELECT e.id FROM events e WHERE $6",
         &[
             value(person.first().copied().unwrap_or(Oid::INVALID)),
             value(grantee),
@@ -366,7 +366,7 @@ fn already_asked(
     all_rows: bool,
 ) -> Refusal {
     let same = owner.first(
-        "SELECT r.id FROM jit.requests r
+        "SELECT r.id FROM jit_private.requests r
           WHERE r.person[1] = $1 AND r.grantee_id = $2 AND r.scope_id = $3 AND r.all_rows = $4
             AND r.key IS NOT DISTINCT FROM $5 AND r.state = 'pending'",
         &[
@@ -390,16 +390,16 @@ fn already_asked(
 pub fn close_scope(owner: &Owner, who: &Identity, scope: i32, why: &str) {
     owner.run(
         "WITH open AS (
-             SELECT r.id FROM jit.requests r WHERE r.scope_id = $1 AND r.state = 'pending'
+             SELECT r.id FROM jit_private.requests r WHERE r.scope_id = $1 AND r.state = 'pending'
                 FOR NO KEY UPDATE SKIP LOCKED),
          closed AS (
-             UPDATE jit.requests r SET state = 'closed', decided_at = clock_timestamp(), decided_by = $3
+             UPDATE jit_private.requests r SET state = 'closed', decided_at = clock_timestamp(), decided_by = $3
               WHERE r.id = ANY (ARRAY (SELECT o.id FROM open o)) RETURNING r.id, r.scope),
          events AS (
-             INSERT INTO jit.events (at, kind, request_id, scope, login, actor, details)
+             INSERT INTO jit_private.events (at, kind, request_id, scope, login, actor, details)
              SELECT clock_timestamp(), 'closed', c.id, c.scope, $2, $3, jsonb_build_object('why', $4)
                FROM closed c RETURNING id)
-         INSERT INTO jit.outbox (event_id) SELECT e.id FROM events e WHERE $5",
+         INSERT INTO jit_private.outbox (event_id) SELECT e.id FROM events e WHERE $5",
         &[
             value(scope),
             value(who.login.name.as_str()),

@@ -24,15 +24,14 @@ struct Yes {
 fn yeses(owner: &Owner, request: i64) -> Vec<Yes> {
     owner.query(
         "SELECT v.actor, v.person, (extract(epoch FROM v.duration) * 1000000)::bigint
-           FROM jit.reviews v WHERE v.request_id = $1 AND v.decision = 'approve' ORDER BY v.id",
+           FROM jit_private.reviews v WHERE v.request_id = $1 AND v.decision = 'approve' ORDER BY v.id",
         &[value(request)],
         |row| Yes { actor: row.must(1), person: row.must(2), duration: row.get(3) },
     )
 }
 
-/// Whether this session may decide on the request; by which of the approver roles. The request is
-/// pending and the scope is its own.
-fn entitled(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Vec<String>> {
+/// Whether this session may say no to the request; by which of the approver roles.
+fn may_deny(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Vec<String>> {
     let id = request.id;
     if let Some(shared) = who.person().iter().find(|role| request.person.contains(role)) {
         return Err(Refusal::not_allowed(format!("request {id} is your own"))
@@ -41,15 +40,6 @@ fn entitled(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Vec<Str
                 identity::role_name(*shared).unwrap_or_default()
             ))
             .hint("Ask somebody else who may approve it."));
-    }
-    if let Some(served) = who.person().iter().find(|role| identity::would_serve(**role, request.grantee.id)) {
-        return Err(Refusal::not_allowed(format!("request {id} could serve yourself"))
-            .detail(format!(
-                "\"{}\" is a member of \"{}\", which the grant would serve; any kind of membership counts.",
-                identity::role_name(*served).unwrap_or_default(),
-                request.grantee.name
-            ))
-            .hint("Ask an approver who does not belong to that group."));
     }
     let by = scope.approver_roles(who);
     if by.is_empty() {
@@ -65,9 +55,26 @@ fn entitled(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Vec<Str
     Ok(by)
 }
 
-/// The same, with a line in the server log about a try that was refused.
-fn entitled_or_logged(request: &Request, scope: &Scope, who: &Identity, what: &str) -> Outcome<Vec<String>> {
-    entitled(request, scope, who).inspect_err(|_| {
+/// Whether this session may say yes to the request; by which of the approver roles. Whoever the grant
+/// could serve may not, but they may say no: else a requester could choose her approvers, by
+/// letting the others into the group that she asks for.
+fn may_approve(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Vec<String>> {
+    let by = may_deny(request, scope, who)?;
+    if let Some(served) = who.person().iter().find(|role| identity::would_serve(**role, request.grantee.id)) {
+        return Err(Refusal::not_allowed(format!("request {} could serve yourself", request.id))
+            .detail(format!(
+                "\"{}\" is a member of \"{}\", which the grant would serve; any kind of membership counts.",
+                identity::role_name(*served).unwrap_or_default(),
+                request.grantee.name
+            ))
+            .hint("Ask an approver who does not belong to that group; you can jit_deny() it."));
+    }
+    Ok(by)
+}
+
+/// Leaves a line in the server log about a try that was refused.
+fn logged<T>(outcome: Outcome<T>, request: &Request, who: &Identity, what: &str) -> Outcome<T> {
+    outcome.inspect_err(|_| {
         log(format!(
             "jit_rls: refused login \"{}\" acting as \"{}\" who tried to {what} request {} of \"{}\" for \"{}\"",
             who.login.name, who.actor.name, request.id, request.login.name, request.grantee.name
@@ -83,12 +90,9 @@ pub fn could_approve(owner: &Owner, who: &Identity, id: i64) -> bool {
         return false;
     }
     let Some(scope) = scope else { return false };
-    entitled(&request, &scope, who).is_ok() && already(&yeses(owner, id), who).is_none()
-}
-
-/// Whether this session could approve the request if it were pending: who may revoke its grant.
-pub fn could_have_approved(request: &Request, scope: &Scope, who: &Identity) -> bool {
-    entitled(request, scope, who).is_ok()
+    may_approve(&request, &scope, who).is_ok()
+        && check_still_grantable(&request, &scope).is_ok()
+        && already(&yeses(owner, id), who).is_none()
 }
 
 fn already<'a>(yeses: &'a [Yes], who: &Identity) -> Option<&'a Yes> {
@@ -157,13 +161,23 @@ fn check_still_grantable(request: &Request, scope: &Scope) -> Outcome<()> {
     Ok(())
 }
 
-/// The request and its scope, locked and pending.
-fn pending(owner: &Owner, id: i64) -> Outcome<(Request, Scope)> {
+/// The request, locked and pending, its scope, and the roles that entitle this session. Whoever is not
+/// entitled learns nothing about the state.
+fn decidable(
+    owner: &Owner,
+    who: &Identity,
+    id: i64,
+    what: &str,
+    may: fn(&Request, &Scope, &Identity) -> Outcome<Vec<String>>,
+) -> Outcome<(Request, Scope, Vec<String>)> {
     let request = Request::load_locked(owner, id)?;
-    let scope = Scope::by_id(owner, request.scope_id);
-    request.check_pending(scope.as_ref())?;
-    let scope = scope.ok_or_else(|| crate::errors::unknown_request(id))?;
-    Ok((request, scope))
+    let Some(scope) = Scope::by_id(owner, request.scope_id) else {
+        request.check_pending(None)?;
+        return Err(crate::errors::unknown_request(id));
+    };
+    let by = logged(may(&request, &scope, who), &request, who, what)?;
+    request.check_pending(Some(&scope))?;
+    Ok((request, scope, by))
 }
 
 fn write_review(
@@ -176,7 +190,7 @@ fn write_review(
     duration: Option<i64>,
 ) {
     owner.run(
-        "INSERT INTO jit.reviews (request_id, at, decision, login, login_id, actor, actor_id, person, roles, comment, duration)
+        "INSERT INTO jit_private.reviews (request_id, at, decision, login, login_id, actor, actor_id, person, roles, comment, duration)
          VALUES ($1, clock_timestamp(), $2, $3, $4, $5, $6, $7, $8, $9, $10 * interval '1 microsecond')",
         &[
             value(request),
@@ -205,8 +219,7 @@ fn approve(
     let id = id.ok_or_else(|| null_argument("jit_approve", "request"))?;
     let comment = comment.map(|comment| checked_text("a comment", Some(comment))).transpose()?;
     let owner = Owner::enter()?;
-    let (request, scope) = pending(&owner, id)?;
-    let by = entitled_or_logged(&request, &scope, &who, "approve")?;
+    let (request, scope, by) = decidable(&owner, &who, id, "approve", may_approve)?;
     let before = yeses(&owner, id);
     if already(&before, &who).is_some() {
         return Err(Refusal::wrong_state(format!("you have approved request {id} already"))
@@ -264,8 +277,7 @@ fn deny(fcinfo: pg_sys::FunctionCallInfo, id: Option<i64>, reason: Option<&str>)
     let id = id.ok_or_else(|| null_argument("jit_deny", "request"))?;
     let reason = checked_text("a reason", reason)?;
     let owner = Owner::enter()?;
-    let (request, scope) = pending(&owner, id)?;
-    let by = entitled_or_logged(&request, &scope, &who, "deny")?;
+    let (request, scope, by) = decidable(&owner, &who, id, "deny", may_deny)?;
     write_review(&owner, &who, id, "deny", &by, Some(&reason), None);
     request.decide(&owner, &who, "denied")?;
     let details = json!({ "reason": reason, "as": by });

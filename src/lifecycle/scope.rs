@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::args::{optional, value};
 use super::key::KeyType;
 use super::options::{OnEnd, Options};
-use super::{begin, ending, request, span};
+use super::{begin, deliberate, ending, request, span};
 use crate::audit::events::{Event, record};
-use crate::errors::{Outcome, Refusal, null_argument, settle};
+use crate::errors::{Outcome, Refusal, null_argument, settle, shown};
 use crate::identity::{self, Identity};
 use crate::origin;
 use crate::privileged::{Owner, Row};
@@ -58,7 +58,7 @@ impl Scope {
     /// The live scope of that name.
     pub fn named(owner: &Owner, name: &str) -> Option<Scope> {
         let id = owner.first(
-            "SELECT s.id FROM jit.scopes s WHERE s.name = $1 AND s.dropped_at IS NULL",
+            "SELECT s.id FROM jit_private.scopes s WHERE s.name = $1 AND s.dropped_at IS NULL",
             &[value(name)],
             |row| row.must::<i32>(1),
         );
@@ -73,7 +73,7 @@ impl Scope {
                     (extract(epoch FROM s.max_duration) * 1000000)::bigint,
                     (extract(epoch FROM s.pending_ttl) * 1000000)::bigint,
                     s.reason_pattern, s.on_end, s.enabled, s.epoch, s.description
-               FROM jit.scopes s WHERE s.id = $1 AND s.dropped_at IS NULL",
+               FROM jit_private.scopes s WHERE s.id = $1 AND s.dropped_at IS NULL",
             &[value(id)],
             from_row,
         );
@@ -94,7 +94,7 @@ impl Scope {
             }
         };
         self.slots = owner.query(
-            "SELECT a.role, a.role_id, a.origin, a.people FROM jit.approvers a WHERE a.scope_id = $1 ORDER BY a.role",
+            "SELECT a.role, a.role_id, a.origin, a.people FROM jit_private.approvers a WHERE a.scope_id = $1 ORDER BY a.role",
             &[value(self.id)],
             |row| {
                 let (role, id) = bound(row);
@@ -103,7 +103,7 @@ impl Scope {
         );
         if self.requesters.is_some() {
             self.requesters = Some(owner.query(
-                "SELECT r.role, r.role_id, r.origin FROM jit.requesters r WHERE r.scope_id = $1 ORDER BY r.role",
+                "SELECT r.role, r.role_id, r.origin FROM jit_private.requesters r WHERE r.scope_id = $1 ORDER BY r.role",
                 &[value(self.id)],
                 bound,
             ));
@@ -155,7 +155,7 @@ impl Scope {
                 .requesters
                 .as_ref()
                 .map(|named| named.iter().map(|(name, _)| name.clone()).collect()),
-            default_duration: span::text(self.default_duration),
+            default_duration: Some(span::text(self.default_duration)),
             max_duration: span::text(self.max_duration),
             pending_ttl: span::text(self.pending_ttl),
             reason_pattern: self.reason_pattern.clone(),
@@ -207,15 +207,14 @@ pub fn required(owner: &Owner, name: &str, who: &Identity) -> Outcome<Scope> {
     let person = who.person();
     let names: Vec<String> = owner
         .query(
-            "SELECT s.name FROM jit.scopes s WHERE s.dropped_at IS NULL AND s.enabled ORDER BY s.name",
+            "SELECT s.name FROM jit_private.scopes s WHERE s.dropped_at IS NULL AND s.enabled ORDER BY s.name",
             &[],
             |row| row.must::<String>(1),
         )
         .into_iter()
         .filter(|name| Scope::named(owner, name).is_some_and(|scope| scope.may_ask(&person)))
         .collect();
-    let shown: String = name.chars().filter(|c| !c.is_control()).take(63).collect();
-    Err(Refusal::unknown(format!("there is no scope \"{shown}\"")).hint(if names.is_empty() {
+    Err(Refusal::unknown(format!("there is no scope \"{}\"", shown(name))).hint(if names.is_empty() {
         "There is no scope that you may ask for; an admin makes one with jit.create_scope().".to_string()
     } else {
         format!("You may ask for: {}.", names.join(", "))
@@ -225,10 +224,13 @@ pub fn required(owner: &Owner, name: &str, who: &Identity) -> Outcome<Scope> {
 /// An existing scope for an admin, who need not be allowed to ask for it.
 fn required_for_admin(owner: &Owner, name: &str) -> Outcome<Scope> {
     Scope::named(owner, name).ok_or_else(|| {
-        Refusal::unknown(format!("there is no scope \"{name}\""))
+        Refusal::unknown(format!("there is no scope \"{}\"", shown(name)))
             .hint("SELECT name FROM jit.scopes WHERE dropped_at IS NULL lists them.")
     })
 }
+
+/// An hour.
+const DEFAULT_DURATION: i64 = 3_600_000_000;
 
 /// Durations that PostgreSQL has read, in microseconds.
 struct Durations {
@@ -241,23 +243,35 @@ fn durations(options: &Options) -> Outcome<Durations> {
     let read = |option: &str, written: &str, most: i64| {
         let interval = span::parse(written).ok_or_else(|| {
             Refusal::bad_value(format!("wrong option \"{option}\""))
-                .detail(format!("\"{written}\" is not an interval."))
+                .detail(format!("\"{}\" is not an interval.", shown(written)))
                 .hint("Write, for example, \"4 hours\".")
         })?;
         span::checked(&format!("option \"{option}\""), &interval, most)
     };
     let max = read("max_duration", &options.max_duration, span::LONGEST)?;
     Ok(Durations {
-        default: read("default_duration", &options.default_duration, max)?,
+        default: match &options.default_duration {
+            Some(written) => read("default_duration", written, max)?,
+            None => DEFAULT_DURATION.min(max),
+        },
         max,
         pending_ttl: read("pending_ttl", &options.pending_ttl, span::LONGEST)?,
     })
 }
 
+impl Durations {
+    /// So that events tell of what differs, not of how it was written.
+    fn spell(&self, options: &mut Options) {
+        options.default_duration = Some(span::text(self.default));
+        options.max_duration = span::text(self.max);
+        options.pending_ttl = span::text(self.pending_ttl);
+    }
+}
+
 fn role_of_option(option: &str, name: &str) -> Outcome<Oid> {
     identity::role_named(name).ok_or_else(|| {
-        Refusal::unknown(format!("wrong option \"{option}\""))
-            .detail(format!("There is no role \"{name}\"."))
+        Refusal::unknown(format!("wrong option \"{}\"", shown(option)))
+            .detail(format!("There is no role \"{}\".", shown(name)))
             .hint("Name a role that exists, written as in pg_roles.")
     })
 }
@@ -285,11 +299,11 @@ fn check_pattern(owner: &Owner, pattern: Option<&str>) -> Outcome<()> {
 }
 
 fn write_approvers(owner: &Owner, scope: i32, options: &Options) -> Outcome<()> {
-    owner.run("DELETE FROM jit.approvers a WHERE a.scope_id = $1", &[value(scope)]);
+    owner.run("DELETE FROM jit_private.approvers a WHERE a.scope_id = $1", &[value(scope)]);
     for (name, people) in &options.approvers {
         let role = role_of_option(&format!("approvers.{name}"), name)?;
         owner.run(
-            "INSERT INTO jit.approvers (scope_id, role, role_id, people, origin) VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO jit_private.approvers (scope_id, role, role_id, people, origin) VALUES ($1, $2, $3, $4, $5)",
             &[
                 value(scope),
                 value(name.as_str()),
@@ -303,13 +317,13 @@ fn write_approvers(owner: &Owner, scope: i32, options: &Options) -> Outcome<()> 
 }
 
 fn write_requesters(owner: &Owner, scope: i32, options: &Options) -> Outcome<()> {
-    owner.run("DELETE FROM jit.requesters r WHERE r.scope_id = $1", &[value(scope)]);
+    owner.run("DELETE FROM jit_private.requesters r WHERE r.scope_id = $1", &[value(scope)]);
     let mut written = BTreeSet::new();
     for (at, name) in options.requesters.iter().flatten().enumerate() {
         let role = role_of_option(&format!("requesters[{at}]"), name)?;
         if written.insert(role.to_u32()) {
             owner.run(
-                "INSERT INTO jit.requesters (scope_id, role, role_id, origin) VALUES ($1, $2, $3, $4)",
+                "INSERT INTO jit_private.requesters (scope_id, role, role_id, origin) VALUES ($1, $2, $3, $4)",
                 &[value(scope), value(name.as_str()), value(role), value(origin::current().to_string())],
             );
         }
@@ -324,19 +338,21 @@ fn valid_name(name: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'))
 }
 
-fn create(name: Option<&str>, options: Option<Value>) -> Outcome<()> {
+fn create(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, options: Option<Value>) -> Outcome<()> {
     let who = begin(c"jit.create_scope()")?;
+    deliberate::check(fcinfo, c"jit.create_scope")?;
     let name = name.ok_or_else(|| null_argument("jit.create_scope", "name"))?;
-    let options = Options::parse(options.ok_or_else(|| null_argument("jit.create_scope", "options"))?)?;
+    let mut options = Options::parse(options.ok_or_else(|| null_argument("jit.create_scope", "options"))?)?;
     if !valid_name(name) {
         return Err(Refusal::bad_value("this is no name for a scope")
             .hint("A scope's name has 1 to 63 of the characters a-z, 0-9, underscore, point and hyphen."));
     }
     let owner = Owner::enter()?;
     let durations = durations(&options)?;
+    durations.spell(&mut options);
     check_pattern(&owner, options.reason_pattern.as_deref())?;
     let made = owner.first(
-        "INSERT INTO jit.scopes (name, description, key_type, allow_all_rows, anyone_may_ask, default_duration,
+        "INSERT INTO jit_private.scopes (name, description, key_type, allow_all_rows, anyone_may_ask, default_duration,
                                  max_duration, pending_ttl, reason_pattern, on_end, enabled, created_at)
          VALUES ($1, $2, $3, $4, $5, $6 * interval '1 microsecond', $7 * interval '1 microsecond',
                  $8 * interval '1 microsecond', $9, $10, $11, clock_timestamp())
@@ -370,8 +386,9 @@ fn create(name: Option<&str>, options: Option<Value>) -> Outcome<()> {
     Ok(())
 }
 
-fn alter(name: Option<&str>, changes: Option<Value>) -> Outcome<()> {
+fn alter(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, changes: Option<Value>) -> Outcome<()> {
     let who = begin(c"jit.alter_scope()")?;
+    deliberate::check(fcinfo, c"jit.alter_scope")?;
     let name = name.ok_or_else(|| null_argument("jit.alter_scope", "name"))?;
     let changes = changes.ok_or_else(|| null_argument("jit.alter_scope", "changes"))?;
     let owner = Owner::enter()?;
@@ -385,12 +402,12 @@ fn alter(name: Option<&str>, changes: Option<Value>) -> Outcome<()> {
     let mut new = old.changed(changes)?;
     let durations = durations(&new)?;
     check_pattern(&owner, new.reason_pattern.as_deref())?;
-    // Spelled alike, so that the event tells only of what differs.
-    new.default_duration = span::text(durations.default);
-    new.max_duration = span::text(durations.max);
-    new.pending_ttl = span::text(durations.pending_ttl);
-    let asked =
-        owner.first("SELECT 1 FROM jit.requests r WHERE r.scope_id = $1 LIMIT 1", &[value(scope.id)], |_| ());
+    durations.spell(&mut new);
+    let asked = owner.first(
+        "SELECT 1 FROM jit_private.requests r WHERE r.scope_id = $1 LIMIT 1",
+        &[value(scope.id)],
+        |_| (),
+    );
     if new.key_type != old.key_type && asked.is_some() {
         return Err(Refusal::wrong_state(format!("the key_type of scope \"{name}\" cannot change any more"))
             .detail("Access to it has been asked for; keys on record would come to mean other rows.")
@@ -402,7 +419,7 @@ fn alter(name: Option<&str>, changes: Option<Value>) -> Outcome<()> {
     }
     let stopped = old.enabled && !new.enabled;
     owner.run(
-        "UPDATE jit.scopes SET description = $2, key_type = $3, allow_all_rows = $4, anyone_may_ask = $5,
+        "UPDATE jit_private.scopes SET description = $2, key_type = $3, allow_all_rows = $4, anyone_may_ask = $5,
                 default_duration = $6 * interval '1 microsecond', max_duration = $7 * interval '1 microsecond',
                 pending_ttl = $8 * interval '1 microsecond', reason_pattern = $9, on_end = $10, enabled = $11,
                 epoch = epoch + $12
@@ -437,17 +454,19 @@ fn alter(name: Option<&str>, changes: Option<Value>) -> Outcome<()> {
     Ok(())
 }
 
-fn drop(name: Option<&str>) -> Outcome<()> {
+fn drop(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>) -> Outcome<()> {
     let who = begin(c"jit.drop_scope()")?;
+    deliberate::check(fcinfo, c"jit.drop_scope")?;
     let name = name.ok_or_else(|| null_argument("jit.drop_scope", "name"))?;
     let owner = Owner::enter()?;
     lock(&owner, name);
     let scope = required_for_admin(&owner, name)?;
     owner.run(
-        "UPDATE jit.scopes SET enabled = false, dropped_at = clock_timestamp(), epoch = epoch + 1 WHERE id = $1",
+        "UPDATE jit_private.scopes SET enabled = false, dropped_at = clock_timestamp(), epoch = epoch + 1 WHERE id = $1",
         &[value(scope.id)],
     );
-    record(&owner, &who, Event { kind: "scope dropped", request: None, scope: name, details: json!({}) });
+    let details = json!({ "options": scope.options().to_map() });
+    record(&owner, &who, Event { kind: "scope dropped", request: None, scope: name, details });
     stop(&owner, &who, &scope, "scope dropped");
     Ok(())
 }
@@ -456,7 +475,7 @@ fn drop(name: Option<&str>) -> Outcome<()> {
 /// take this lock, so that none of them can hold up a kill switch.
 fn lock(owner: &Owner, name: &str) {
     owner.run(
-        "SELECT 1 FROM jit.scopes s WHERE s.name = $1 AND s.dropped_at IS NULL FOR NO KEY UPDATE",
+        "SELECT 1 FROM jit_private.scopes s WHERE s.name = $1 AND s.dropped_at IS NULL FOR NO KEY UPDATE",
         &[value(name)],
     );
 }
@@ -469,18 +488,18 @@ fn stop(owner: &Owner, who: &Identity, scope: &Scope, kind: &'static str) {
 }
 
 #[pg_extern(sql = false)]
-fn jit_create_scope(name: Option<&str>, options: Option<pgrx::JsonB>) {
-    settle(create(name, options.map(|options| options.0)));
+fn jit_create_scope(name: Option<&str>, options: Option<pgrx::JsonB>, fcinfo: pg_sys::FunctionCallInfo) {
+    settle(create(fcinfo, name, options.map(|options| options.0)));
 }
 
 #[pg_extern(sql = false)]
-fn jit_alter_scope(name: Option<&str>, changes: Option<pgrx::JsonB>) {
-    settle(alter(name, changes.map(|changes| changes.0)));
+fn jit_alter_scope(name: Option<&str>, changes: Option<pgrx::JsonB>, fcinfo: pg_sys::FunctionCallInfo) {
+    settle(alter(fcinfo, name, changes.map(|changes| changes.0)));
 }
 
 #[pg_extern(sql = false)]
-fn jit_drop_scope(name: Option<&str>) {
-    settle(drop(name));
+fn jit_drop_scope(name: Option<&str>, fcinfo: pg_sys::FunctionCallInfo) {
+    settle(drop(fcinfo, name));
 }
 
 #[cfg(test)]

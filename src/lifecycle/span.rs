@@ -12,13 +12,13 @@ const DAY: i64 = 86_400 * SECOND;
 /// The longest that any duration may be; keeps every end far from the last timestamp.
 pub const LONGEST: i64 = 3_660 * DAY;
 
-/// Microseconds of an interval; None for months, infinity and what does not fit.
+/// Microseconds of an interval, as near as they fit; None for months and infinity.
 pub fn micros(interval: &Interval) -> Option<i64> {
     // An infinite interval (17 and later) has the greatest or least number of months.
     if interval.months() != 0 {
         return None;
     }
-    i64::from(interval.days()).checked_mul(DAY)?.checked_add(interval.micros())
+    Some(i64::from(interval.days()).saturating_mul(DAY).saturating_add(interval.micros()))
 }
 
 /// Checks that a duration is positive and at most `most`.

@@ -7,23 +7,23 @@ use super::step::{Stop, batch};
 const EXPIRE: &str = "
 WITH due AS MATERIALIZED (
     SELECT g.id, g.scope, g.ends_at
-      FROM jit.grants g
+      FROM jit_private.grants g
      WHERE g.tidied_at IS NULL
        AND g.ends_at <= now()
-       AND NOT EXISTS (SELECT FROM jit.endings e WHERE e.grant_id = g.id)
+       AND NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id)
      ORDER BY g.ends_at
      LIMIT 5000
        FOR KEY SHARE OF g SKIP LOCKED
 ), ending AS (
-    INSERT INTO jit.endings (grant_id, at, kind)
+    INSERT INTO jit_private.endings (grant_id, at, kind)
     SELECT d.id, d.ends_at, 'expired' FROM due d ORDER BY d.ends_at, d.id
 ), event AS (
-    INSERT INTO jit.events (at, kind, request_id, scope, details)
+    INSERT INTO jit_private.events (at, kind, request_id, scope, details)
     SELECT clock_timestamp(), 'expired', d.id, d.scope, jsonb_build_object('ends_at', d.ends_at)
       FROM due d ORDER BY d.ends_at, d.id
     RETURNING id
 ), announcement AS (
-    INSERT INTO jit.outbox (event_id) SELECT v.id FROM event v
+    INSERT INTO jit_private.outbox (event_id) SELECT v.id FROM event v
 )
 SELECT count(*) FROM event";
 
@@ -34,21 +34,21 @@ const END_DEAD: &str = "
 WITH dead AS MATERIALIZED (
     SELECT g.id, g.scope,
            CASE WHEN s.dropped_at IS NULL THEN 'scope disabled' ELSE 'scope dropped' END AS kind
-      FROM jit.scopes s
-           JOIN jit.grants g ON g.scope_id = s.id AND g.epoch < s.epoch
+      FROM jit_private.scopes s
+           JOIN jit_private.grants g ON g.scope_id = s.id AND g.epoch < s.epoch
      WHERE g.tidied_at IS NULL
-       AND NOT EXISTS (SELECT FROM jit.endings e WHERE e.grant_id = g.id)
+       AND NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id)
      LIMIT 5000
        FOR KEY SHARE OF g SKIP LOCKED
 ), ending AS (
-    INSERT INTO jit.endings (grant_id, at, kind)
+    INSERT INTO jit_private.endings (grant_id, at, kind)
     SELECT d.id, clock_timestamp(), d.kind FROM dead d ORDER BY d.id
 ), event AS (
-    INSERT INTO jit.events (at, kind, request_id, scope, details)
+    INSERT INTO jit_private.events (at, kind, request_id, scope, details)
     SELECT clock_timestamp(), d.kind, d.id, d.scope, '{}'::jsonb FROM dead d ORDER BY d.id
     RETURNING id
 ), announcement AS (
-    INSERT INTO jit.outbox (event_id) SELECT v.id FROM event v
+    INSERT INTO jit_private.outbox (event_id) SELECT v.id FROM event v
 )
 SELECT count(*) FROM event";
 
@@ -60,13 +60,13 @@ SELECT count(*) FROM event";
 const TIDY: &str = "
 WITH ended AS MATERIALIZED (
     SELECT g.id
-      FROM jit.grants g
+      FROM jit_private.grants g
      WHERE g.tidied_at IS NULL
-       AND EXISTS (SELECT FROM jit.endings e WHERE e.grant_id = g.id)
+       AND EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id)
      LIMIT 5000
        FOR NO KEY UPDATE OF g SKIP LOCKED
 ), tidied AS (
-    UPDATE jit.grants g
+    UPDATE jit_private.grants g
        SET tidied_at = clock_timestamp()
      WHERE g.id = ANY (ARRAY(SELECT d.id FROM ended d))
     RETURNING 1

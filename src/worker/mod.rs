@@ -75,6 +75,10 @@ fn jit_announce_installation() {
         "Access is granted and ended all the same: expired grants stop serving at their time, revoked ones at once. \
          What is missing: events of expiry and of lapsed requests, and NOTIFY jit_rls.",
     )
-    .set_hint("Add to postgresql.conf: shared_preload_libraries = 'jit_rls' and restart")
+    .set_hint(
+        "Add to postgresql.conf: shared_preload_libraries = 'jit_rls' and restart. Until then, have the library \
+         loaded when sessions start, so that their first decision is known to be their own: \
+         ALTER DATABASE ... SET session_preload_libraries = 'jit_rls'.",
+    )
     .report(PgLogLevel::WARNING);
 }

@@ -7,24 +7,24 @@ use super::step::{Stop, count, transaction};
 const FOLLOW_APPROVERS: &str = "
 WITH renamed AS MATERIALIZED (
     SELECT a.ctid AS row, r.rolname::text AS name
-      FROM jit.approvers a
+      FROM jit_private.approvers a
            JOIN pg_authid r ON r.oid = a.role_id
      WHERE r.rolname::text <> a.role
        FOR NO KEY UPDATE OF a SKIP LOCKED
 ), followed AS (
-    UPDATE jit.approvers a SET role = n.name FROM renamed n WHERE a.ctid = n.row RETURNING 1
+    UPDATE jit_private.approvers a SET role = n.name FROM renamed n WHERE a.ctid = n.row RETURNING 1
 )
 SELECT count(*) FROM followed";
 
 const FOLLOW_REQUESTERS: &str = "
 WITH renamed AS MATERIALIZED (
     SELECT a.ctid AS row, r.rolname::text AS name
-      FROM jit.requesters a
+      FROM jit_private.requesters a
            JOIN pg_authid r ON r.oid = a.role_id
      WHERE r.rolname::text <> a.role
        FOR NO KEY UPDATE OF a SKIP LOCKED
 ), followed AS (
-    UPDATE jit.requesters a SET role = n.name FROM renamed n WHERE a.ctid = n.row RETURNING 1
+    UPDATE jit_private.requesters a SET role = n.name FROM renamed n WHERE a.ctid = n.row RETURNING 1
 )
 SELECT count(*) FROM followed";
 

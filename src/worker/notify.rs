@@ -10,8 +10,9 @@ use super::step::{Stop, count, transaction};
 /// NOTIFY cannot be had.
 const DROP_STALE: &str = "
 WITH dropped AS (
-    DELETE FROM jit.outbox o
-     WHERE (SELECT e.at FROM jit.events e WHERE e.id = o.event_id) <= now() - interval '1 hour'
+    DELETE FROM jit_private.outbox o
+     WHERE NOT EXISTS (SELECT FROM jit_private.events e
+                        WHERE e.id = o.event_id AND e.at > now() - interval '1 hour')
     RETURNING 1
 )
 SELECT count(*) FROM dropped";
@@ -20,14 +21,14 @@ SELECT count(*) FROM dropped";
 /// everybody who can connect can listen.
 const SEND: &str = "
 WITH batch AS MATERIALIZED (
-    SELECT o.event_id FROM jit.outbox o ORDER BY o.event_id LIMIT 5000 FOR UPDATE SKIP LOCKED
+    SELECT o.event_id FROM jit_private.outbox o ORDER BY o.event_id LIMIT 5000 FOR UPDATE SKIP LOCKED
 ), taken AS (
-    DELETE FROM jit.outbox o WHERE o.event_id = ANY (ARRAY(SELECT b.event_id FROM batch b)) RETURNING o.event_id
+    DELETE FROM jit_private.outbox o WHERE o.event_id = ANY (ARRAY(SELECT b.event_id FROM batch b)) RETURNING o.event_id
 )
 SELECT count(pg_notify('jit_rls', m.message))
   FROM (SELECT json_build_object('v', 1, 'event', e.id, 'kind', e.kind,
                                  'request', e.request_id, 'scope', e.scope)::text AS message
-          FROM jit.events e
+          FROM jit_private.events e
          WHERE e.id = ANY (ARRAY(SELECT t.event_id FROM taken t))
          ORDER BY e.id) m";
 

@@ -22,11 +22,11 @@ SELECT (extract(epoch FROM greatest(least(d.at, c.now + interval '1 day'), c.now
   FROM (SELECT clock_timestamp() AS now) c,
        (SELECT least(
             (SELECT g.ends_at
-               FROM jit.grants g
+               FROM jit_private.grants g
               WHERE g.tidied_at IS NULL
-                AND NOT EXISTS (SELECT FROM jit.endings e WHERE e.grant_id = g.id)
+                AND NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id)
               ORDER BY g.ends_at LIMIT 1),
-            (SELECT r.lapses_at FROM jit.requests r WHERE r.state = 'pending' ORDER BY r.lapses_at LIMIT 1)
+            (SELECT r.lapses_at FROM jit_private.requests r WHERE r.state = 'pending' ORDER BY r.lapses_at LIMIT 1)
         ) AS at) d
  WHERE d.at IS NOT NULL";
 

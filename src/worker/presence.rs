@@ -14,7 +14,7 @@ pub enum Presence {
 }
 
 const EXTENSION: &std::ffi::CStr = c"jit_rls";
-const SCHEMA: &std::ffi::CStr = c"jit";
+const SCHEMA: &std::ffi::CStr = c"jit_private";
 
 /// To be called inside a transaction. While it lasts, the extension cannot be dropped; nobody
 /// waits for that longer than one step takes.

@@ -8,24 +8,24 @@ use super::step::{Stop, batch, count, transaction};
 const LAPSE: &str = "
 WITH due AS MATERIALIZED (
     SELECT r.id
-      FROM jit.requests r
+      FROM jit_private.requests r
      WHERE r.state = 'pending'
        AND r.lapses_at <= now()
      ORDER BY r.lapses_at
      LIMIT 5000
        FOR NO KEY UPDATE SKIP LOCKED
 ), lapsed AS (
-    UPDATE jit.requests r
+    UPDATE jit_private.requests r
        SET state = 'lapsed', decided_at = r.lapses_at
      WHERE r.id = ANY (ARRAY(SELECT d.id FROM due d))
     RETURNING r.id, r.scope, r.lapses_at
 ), event AS (
-    INSERT INTO jit.events (at, kind, request_id, scope, details)
+    INSERT INTO jit_private.events (at, kind, request_id, scope, details)
     SELECT clock_timestamp(), 'lapsed', l.id, l.scope, jsonb_build_object('lapses_at', l.lapses_at)
       FROM lapsed l ORDER BY l.lapses_at, l.id
     RETURNING id
 ), announcement AS (
-    INSERT INTO jit.outbox (event_id) SELECT v.id FROM event v
+    INSERT INTO jit_private.outbox (event_id) SELECT v.id FROM event v
 )
 SELECT count(*) FROM event";
 
@@ -34,8 +34,8 @@ SELECT count(*) FROM event";
 macro_rules! hopeless {
     () => {
         "
-      FROM jit.requests r
-           JOIN jit.scopes s ON s.id = r.scope_id
+      FROM jit_private.requests r
+           JOIN jit_private.scopes s ON s.id = r.scope_id
      WHERE r.state = 'pending'
        AND (r.epoch <> s.epoch OR NOT s.enabled OR s.dropped_at IS NOT NULL OR r.origin <> jit.origin())"
     };
@@ -50,21 +50,21 @@ WITH hopeless AS MATERIALIZED (
      LIMIT 5000
        FOR NO KEY UPDATE OF r SKIP LOCKED
 ), closed AS (
-    UPDATE jit.requests r
+    UPDATE jit_private.requests r
        SET state = 'closed', decided_at = clock_timestamp()
      WHERE r.id = ANY (ARRAY(SELECT h.id FROM hopeless h))
     RETURNING r.id, r.scope,
               (SELECT CASE WHEN s.dropped_at IS NOT NULL THEN 'scope dropped'
                            WHEN r.epoch <> s.epoch OR NOT s.enabled THEN 'scope disabled'
                            ELSE 'made in another database' END
-                 FROM jit.scopes s WHERE s.id = r.scope_id) AS why
+                 FROM jit_private.scopes s WHERE s.id = r.scope_id) AS why
 ), event AS (
-    INSERT INTO jit.events (at, kind, request_id, scope, details)
+    INSERT INTO jit_private.events (at, kind, request_id, scope, details)
     SELECT clock_timestamp(), 'closed', c.id, c.scope, jsonb_build_object('why', c.why)
       FROM closed c ORDER BY c.id
     RETURNING id
 ), announcement AS (
-    INSERT INTO jit.outbox (event_id) SELECT v.id FROM event v
+    INSERT INTO jit_private.outbox (event_id) SELECT v.id FROM event v
 )
 SELECT count(*) FROM event"
 );

@@ -1,0 +1,115 @@
+//! Statements on our tables by people who have no business there.
+//!
+//! LOCK TABLE, CREATE RULE, CREATE TRIGGER and REFERENCES lock a table, or wait to, before or without
+//! a trigger of ours having a say, and hold up every ending as long as their transaction stays open.
+//! Most people cannot even name the tables, for want of USAGE on schema `jit_private`; members of
+//! pg_write_all_data can, and are stopped here. Works where the library is loaded: see the README.
+
+use pgrx::PgList;
+use pgrx::pg_sys::{self, NodeTag, Oid, RangeVar};
+
+use crate::errors::Refusal;
+
+/// Raises 42501 when the utility statement names one of our tables and the session is neither its owner
+/// nor a superuser.
+pub fn check(node: *mut pg_sys::Node) {
+    // SAFETY: a utility statement of the type that its tag says (parsenodes.h); lists hold what the
+    // comments there say.
+    unsafe {
+        match (*node).type_ {
+            NodeTag::T_LockStmt => check_list((*node.cast::<pg_sys::LockStmt>()).relations),
+            NodeTag::T_RuleStmt => check_table((*node.cast::<pg_sys::RuleStmt>()).relation),
+            NodeTag::T_CreateTrigStmt => {
+                let trigger = node.cast::<pg_sys::CreateTrigStmt>();
+                check_table((*trigger).relation);
+                check_table((*trigger).constrrel);
+            }
+            NodeTag::T_CreateStmt => {
+                let table = node.cast::<pg_sys::CreateStmt>();
+                check_list((*table).inhRelations);
+                check_elements((*table).tableElts);
+            }
+            NodeTag::T_AlterTableStmt => {
+                let alter = node.cast::<pg_sys::AlterTableStmt>();
+                check_table((*alter).relation);
+                for command in PgList::<pg_sys::AlterTableCmd>::from_pg((*alter).cmds).iter_ptr() {
+                    check_element((*command).def);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+unsafe fn check_list(tables: *mut pg_sys::List) {
+    // SAFETY: a list of RangeVar, or NIL.
+    unsafe {
+        for table in PgList::<RangeVar>::from_pg(tables).iter_ptr() {
+            check_table(table);
+        }
+    }
+}
+
+/// Columns and constraints of a table: a REFERENCES can stand in either.
+unsafe fn check_elements(elements: *mut pg_sys::List) {
+    // SAFETY: a list of nodes, or NIL.
+    unsafe {
+        for element in PgList::<pg_sys::Node>::from_pg(elements).iter_ptr() {
+            check_element(element);
+        }
+    }
+}
+
+unsafe fn check_element(element: *mut pg_sys::Node) {
+    // SAFETY: a node or NULL.
+    unsafe {
+        if element.is_null() {
+            return;
+        }
+        match (*element).type_ {
+            NodeTag::T_Constraint => check_table((*element.cast::<pg_sys::Constraint>()).pktable),
+            NodeTag::T_ColumnDef => check_elements((*element.cast::<pg_sys::ColumnDef>()).constraints),
+            // ALTER TABLE ... INHERIT
+            NodeTag::T_RangeVar => check_table(element.cast()),
+            _ => {}
+        }
+    }
+}
+
+unsafe fn check_table(table: *mut RangeVar) {
+    if table.is_null() {
+        return;
+    }
+    // SAFETY: looks the name up without a lock; missing_ok gives InvalidOid.
+    let relation = unsafe {
+        let missing_ok = pg_sys::RVROption::RVR_MISSING_OK;
+        pg_sys::RangeVarGetRelidExtended(table, pg_sys::NoLock as i32, missing_ok, None, std::ptr::null_mut())
+    };
+    if relation == Oid::INVALID || !is_ours(relation) {
+        return;
+    }
+    Refusal::not_allowed("the tables of jit_rls are its own")
+        .detail("A lock on them would hold up revocations.")
+        .hint("Read them through the views of schema jit.")
+        .raise();
+}
+
+/// A table of schema `jit_private`, and the session is neither its owner nor a superuser.
+fn is_ours(relation: Oid) -> bool {
+    const CACHE: i32 = pg_sys::SysCacheIdentifier::RELOID as i32;
+    // SAFETY: look-ups in the syscache; the tuple is pinned between search and release.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"jit_private".as_ptr(), true);
+        if schema == Oid::INVALID || pg_sys::get_rel_namespace(relation) != schema || pg_sys::superuser() {
+            return false;
+        }
+        let tuple = pg_sys::SearchSysCache1(CACHE, pg_sys::Datum::from(relation));
+        if tuple.is_null() {
+            return false;
+        }
+        let mut null = false;
+        let owner = pg_sys::SysCacheGetAttr(CACHE, tuple, pg_sys::Anum_pg_class_relowner as i16, &mut null);
+        pg_sys::ReleaseSysCache(tuple);
+        owner.value() as u32 != pg_sys::GetUserId().to_u32()
+    }
+}
