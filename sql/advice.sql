@@ -48,12 +48,12 @@ SELECT CASE WHEN q.open THEN 'error' ELSE 'warning' END,
    AND NOT EXISTS (SELECT FROM policies p WHERE p.oid = q.oid)
 UNION ALL
 SELECT 'warning', p.polrelid::regclass::text,
-       format('policy "%s" asks for scope "%s", which does not exist: it shows nobody a row', p.polname,
-              replace(m.scope[1], '''''', '''')),
-       format('SELECT jit.create_scope(%L, ...); or ALTER POLICY %I ON %s.', m.scope[1], p.polname, p.polrelid::regclass)
+       format('policy "%s" asks for scope "%s", which does not exist: it shows nobody a row', p.polname, n.scope),
+       format('SELECT jit.create_scope(%L, ...); or ALTER POLICY %I ON %s.', n.scope, p.polname, p.polrelid::regclass)
   FROM policies p
        CROSS JOIN LATERAL regexp_matches(p.text, $re$jit_(?:active|keys)\('((?:[^']|'')*)'::text$re$, 'g') AS m (scope)
- WHERE NOT EXISTS (SELECT FROM jit_private.scopes s WHERE s.name = m.scope[1] AND s.dropped_at IS NULL)
+       CROSS JOIN LATERAL replace(m.scope[1], '''''', '''') AS n (scope)
+ WHERE NOT EXISTS (SELECT FROM jit_private.scopes s WHERE s.name = n.scope AND s.dropped_at IS NULL)
 UNION ALL
 SELECT 'warning', r.rolname::text, 'login with BYPASSRLS: no policy binds it',
        format('ALTER ROLE %I NOBYPASSRLS;', r.rolname)

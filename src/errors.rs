@@ -99,10 +99,14 @@ pub fn log(message: impl Into<String>) {
 
 /// What somebody wrote, as it can stand in a message: in one line, and not megabytes of it.
 pub fn shown(written: &str) -> String {
-    const MOST: usize = 63;
+    shown_up_to(63, written)
+}
+
+/// The same, of at most so many characters.
+pub fn shown_up_to(most: usize, written: &str) -> String {
     let clean = || written.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
-    let mut shown: String = clean().take(MOST).collect();
-    if clean().nth(MOST).is_some() {
+    let mut shown: String = clean().take(most).collect();
+    if clean().nth(most).is_some() {
         shown.push('…');
     }
     shown

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::key::KeyType;
-use crate::errors::{Outcome, Refusal, shown};
+use crate::errors::{Outcome, Refusal, shown, shown_up_to};
 
 /// What happens to sessions that use a grant when it ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ impl Options {
         let options: Options = serde_path_to_error::deserialize(Value::Object(given)).map_err(|wrong| {
             let path = shown(&wrong.path().to_string());
             let known = "Options are description, key_type, allow_all_rows, approvers, requesters, default_duration, max_duration, pending_ttl, reason_pattern, on_end and enabled.";
-            Refusal::bad_value(format!("wrong option \"{path}\"")).detail(shown(&wrong.into_inner().to_string())).hint(known)
+            Refusal::bad_value(format!("wrong option \"{path}\"")).detail(shown_up_to(400, &wrong.into_inner().to_string())).hint(known)
         })?;
         options.check()?;
         Ok(options)
