@@ -60,9 +60,13 @@ pub unsafe fn mark(text: *const c_char, query: *mut pg_sys::Query) {
     }
 }
 
+/// Every deciding function has jit_ or _scope in its name.
 fn mentions_us(text: &[u8]) -> bool {
-    let has = |word: &[u8]| text.windows(word.len()).any(|at| at.eq_ignore_ascii_case(word));
-    has(b"jit_") || has(b"_scope")
+    let is = |part: Option<&[u8]>, word: &[u8]| part.is_some_and(|part| part.eq_ignore_ascii_case(word));
+    text.iter().enumerate().filter(|(_, byte)| **byte == b'_').any(|(at, _)| {
+        is(at.checked_sub(3).and_then(|from| text.get(from..at)), b"jit")
+            || is(text.get(at + 1..at + 6), b"scope")
+    })
 }
 
 unsafe extern "C-unwind" fn mark_node(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
@@ -151,7 +155,8 @@ mod tests {
     fn texts_that_can_hold_a_decision() {
         assert!(mentions_us(b"SELECT Jit_Approve(1)"));
         assert!(mentions_us(b"select jit.ALTER_SCOPE('x', '{}')"));
-        assert!(!mentions_us(b"SELECT 1"));
+        assert!(mentions_us(b"JIT_"));
+        assert!(!mentions_us(b"SELECT 1, a_scop, ji_t, _"));
         assert!(!mentions_us(b""));
     }
 }
