@@ -73,11 +73,17 @@ def new_cluster(base_directory, numbers):
 
 
 @pytest.fixture(scope="module")
-def cluster(base_directory, numbers):
-    """The module's server: preloaded, started, with the roles of tests/pg_regress/roles.sql."""
+def new_module_cluster(base_directory, numbers):
+    """The same for servers that several tests of a module share."""
     factory = _factory(base_directory, numbers)
-    yield factory().start(settings={"fsync": "off"}).create_roles()
+    yield factory
     factory.clean_up()
+
+
+@pytest.fixture(scope="module")
+def cluster(new_module_cluster):
+    """The module's server: preloaded, started, with the roles of tests/pg_regress/roles.sql."""
+    return new_module_cluster().start(settings={"fsync": "off"}).create_roles()
 
 
 @pytest.fixture

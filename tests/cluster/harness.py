@@ -2,6 +2,7 @@
 
 import ctypes
 import itertools
+import json
 import os
 import pathlib
 import pwd
@@ -241,6 +242,38 @@ class Cluster:
         return self.value(
             "SELECT pid FROM pg_stat_activity WHERE backend_type ILIKE 'jit_rls%%worker%%' AND datname = %s", params=[dbname]
         )
+
+    def launcher(self):
+        """The process id of the launcher, or None."""
+        return self.value("SELECT pid FROM pg_stat_activity WHERE backend_type ILIKE 'jit_rls%%launcher%%'")
+
+    def create_scope(self, dbname, name="s", **options):
+        """By default: keys of type int, one support_lead says yes."""
+        options = {"key_type": "int", "approvers": {"support_lead": 1}} | options
+        self.decide("SELECT jit.create_scope(%s, %s)", "postgres", dbname, [name, json.dumps(options)])
+
+    def request(self, dbname, scope="s", key="1", duration=None, user="alice"):
+        return self.value(
+            "SELECT jit_request(%s, 'refund', key => %s, duration => %s)", user, dbname, [scope, key, duration]
+        )
+
+    def approve(self, dbname, request, user="bob"):
+        return self.decide("SELECT jit_approve(%s)", user, dbname, [request])
+
+    def decide(self, sql, user, dbname, params):
+        """Like value(), in a session that has loaded the library, which matters where it was not preloaded."""
+        with psycopg.connect(self.conninfo(user, dbname), autocommit=True) as connection:
+            connection.execute("SELECT jit.preloaded()")
+            return connection.execute(sql, params).fetchone()[0]
+
+    def grant(self, dbname, scope="s", key="1", duration=None):
+        """Asked for by alice and approved by bob; returns the id."""
+        request = self.request(dbname, scope, key, duration)
+        assert self.approve(dbname, request) == "approved"
+        return request
+
+    def active(self, dbname, scope="s", key=1, user="alice"):
+        return self.value("SELECT jit_active(%s, %s)", user, dbname, [scope, key])
 
     def waits_for_lock(self, connection):
         """Whether the session of this connection is waiting for another one's lock."""

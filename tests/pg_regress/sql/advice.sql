@@ -57,11 +57,38 @@ CREATE POLICY jit ON t TO alice USING (jit_active('s', k));
 CREATE POLICY everybodys ON t TO support USING (true);
 SELECT severity, about FROM jit.advice;
 DROP POLICY everybodys ON t;
+-- Through more than one step; and by SET ROLE only.
+CREATE ROLE advice_top;
+CREATE ROLE advice_middle IN ROLE advice_top;
+GRANT advice_middle TO alice;
+CREATE POLICY tops ON t TO advice_top USING (true);
+SELECT severity, about FROM jit.advice;
+ALTER ROLE advice_middle NOINHERIT;
+SELECT severity, about FROM jit.advice;
+DROP POLICY tops ON t;
+-- One whose roles are one by one nobody's that ours binds.
+CREATE POLICY others ON t TO security, pooler USING (true);
+SELECT severity, about FROM jit.advice;
+DROP POLICY others ON t;
+DROP POLICY jit ON t;
+-- Two groups that have a member in common: the rows are open to that member.
+CREATE POLICY jit ON t TO support USING (jit_active('s', k));
+CREATE POLICY tops ON t TO advice_top USING (true);
+SELECT severity, about FROM jit.advice;
+REVOKE advice_middle FROM alice;
+SELECT severity, about FROM jit.advice;
+DROP POLICY tops ON t;
+DROP ROLE advice_middle, advice_top;
 DROP POLICY jit ON t;
 -- One for INSERT that lets everything be written.
 CREATE POLICY jit ON t FOR INSERT WITH CHECK (jit_active('s', k));
 CREATE POLICY anything ON t FOR INSERT WITH CHECK (true);
-SELECT severity, about FROM jit.advice;
+SELECT * FROM jit.advice;
+ALTER POLICY anything ON t WITH CHECK (owner = current_user);
+SELECT * FROM jit.advice;
+DROP POLICY anything ON t;
+CREATE POLICY anything ON t USING (false) WITH CHECK (true);
+SELECT * FROM jit.advice;
 DROP POLICY anything ON t;
 DROP POLICY jit ON t;
 -- Ours as a restrictive policy needs a permissive one beside it.
@@ -108,18 +135,55 @@ GRANT SELECT ON jit.requests TO erin WITH GRANT OPTION;
 GRANT INSERT ON jit.grants TO PUBLIC;
 GRANT CREATE ON SCHEMA jit TO frank;
 GRANT EXECUTE ON FUNCTION jit.drop_scope TO PUBLIC;
-GRANT UPDATE ON SEQUENCE jit.events_id_seq TO frank;
+GRANT UPDATE ON SEQUENCE jit_private.events_id_seq TO frank;
+GRANT SELECT ON jit_private.grants TO erin;
+GRANT USAGE ON SCHEMA jit_private TO erin;
+GRANT SELECT ON jit.events TO PUBLIC;
+GRANT EXECUTE ON FUNCTION jit.origin TO frank;
 SELECT * FROM jit.advice ORDER BY about;
 REVOKE ALL ON jit.requests FROM erin;
 REVOKE INSERT ON jit.grants FROM PUBLIC;
 REVOKE CREATE ON SCHEMA jit FROM frank;
 REVOKE EXECUTE ON FUNCTION jit.drop_scope FROM PUBLIC;
-REVOKE UPDATE ON SEQUENCE jit.events_id_seq FROM frank;
+REVOKE UPDATE ON SEQUENCE jit_private.events_id_seq FROM frank;
+REVOKE SELECT ON jit_private.grants FROM erin;
+REVOKE USAGE ON SCHEMA jit_private FROM erin;
+REVOKE SELECT ON jit.events FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION jit.origin FROM frank;
 SELECT * FROM jit.advice;
 -- Single columns have privileges of their own.
 GRANT SELECT (reason), UPDATE (state) ON jit.requests TO frank;
-SELECT severity, about ~ 'requests' AS requests FROM jit.advice ORDER BY severity;
+GRANT SELECT (details) ON jit.events TO PUBLIC;
+GRANT UPDATE (ends_at) ON jit_private.grants TO frank WITH GRANT OPTION;
+SELECT * FROM jit.advice ORDER BY about;
 REVOKE SELECT (reason), UPDATE (state) ON jit.requests FROM frank;
+REVOKE SELECT (details) ON jit.events FROM PUBLIC;
+REVOKE UPDATE (ends_at) ON jit_private.grants FROM frank;
+SELECT * FROM jit.advice;
+
+-- Look-alikes: functions of our names that we did not make, in whatever schema, with whatever arguments.
+CREATE SCHEMA advice_app;
+CREATE FUNCTION advice_app.jit_approve(integer) RETURNS text LANGUAGE sql AS $$ SELECT 'approved' $$;
+CREATE FUNCTION public.jit_active(text, anyelement) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE FUNCTION jit.create_scope(text) RETURNS void LANGUAGE sql AS '';
+CREATE FUNCTION jit.helper() RETURNS void LANGUAGE sql AS '';
+CREATE PROCEDURE "My Shop".jit_deny(integer, text) LANGUAGE sql AS '';
+-- Not a name of ours.
+CREATE FUNCTION advice_app.create_scope(text) RETURNS void LANGUAGE sql AS '';
+CREATE FUNCTION advice_app.jit_approval() RETURNS void LANGUAGE sql AS '';
+SELECT severity, about, finding FROM jit.advice ORDER BY about;
+SELECT DISTINCT remedy FROM jit.advice;
+-- A policy on a look-alike is not one of ours.
+CREATE TABLE advice_app.u (k int);
+CREATE POLICY p ON advice_app.u USING (public.jit_active('nowhere', k::numeric));
+SELECT count(*) FROM jit.advice WHERE about = 'advice_app.u';
+DROP TABLE advice_app.u;
+DROP SCHEMA advice_app CASCADE;
+DROP FUNCTION public.jit_active(text, anyelement);
+DROP FUNCTION jit.create_scope(text);
+DROP FUNCTION jit.helper();
+DROP PROCEDURE "My Shop".jit_deny(integer, text);
+SELECT * FROM jit.advice;
 
 -- It is for whom it is given to.
 \c - alice

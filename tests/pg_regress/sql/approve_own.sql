@@ -103,7 +103,27 @@ SELECT jit_approve(4); \echo :SQLSTATE
 -- Becoming the approver role first does not help.
 SET ROLE support_lead;
 SELECT jit_approve(4); \echo :SQLSTATE
+RESET ROLE;
+TABLE record;
+-- To say no, they are as good as anybody: else a requester could choose her approvers, by letting the others into her group.
+BEGIN;
+SELECT jit_deny(4, 'no');
+TABLE record;
+ROLLBACK;
+\c - own_deep
+BEGIN;
+SELECT jit_deny(4, 'no');
+TABLE record;
+ROLLBACK;
+-- Whoever asked may not, by whichever of their roles.
+\c - postgres
+GRANT support_lead TO carol;
+\c - carol
 SELECT jit_deny(4, 'no'); \echo :SQLSTATE
+SET ROLE oncall;
+SELECT jit_deny(4, 'no'); \echo :SQLSTATE
+\c - postgres
+REVOKE support_lead FROM carol;
 TABLE record;
 
 -- Somebody who does not qualify at all, and one who borrows an approver's role.

@@ -244,3 +244,88 @@ SELECT jit_deny(:id, ' '); \echo :SQLSTATE
 SELECT jit_deny(:id, E'no\nreally'); \echo :SQLSTATE
 TABLE record;
 SELECT jit_approve(:id, NULL, NULL);
+
+-- What is reached only through another person's login is that person's alone, else one entitlement would be two people's.
+\c - postgres
+CREATE ROLE quorum_mallory LOGIN IN ROLE bob;
+CREATE ROLE quorum_team NOLOGIN IN ROLE bob;
+CREATE ROLE quorum_member LOGIN IN ROLE quorum_team;
+CREATE ROLE quorum_sleeper LOGIN NOINHERIT IN ROLE bob;
+CREATE ROLE quorum_direct LOGIN IN ROLE bob, support_lead;
+CREATE ROLE quorum_leads NOLOGIN IN ROLE support_lead;
+CREATE ROLE quorum_grouped LOGIN IN ROLE bob, quorum_leads;
+SELECT m.rolname, pg_has_role(m.oid, 'support_lead', 'MEMBER') AS member FROM pg_roles m WHERE m.rolname LIKE 'quorum%' ORDER BY 1;
+\c - alice
+SELECT jit_request('two', 'refund', key => '11') AS id \gset
+\c - postgres
+TABLE record;
+\c - quorum_mallory
+SELECT count(*) FROM jit.pending;
+SELECT jit_approve(:id); \echo :SQLSTATE
+\set VERBOSITY terse
+SELECT jit_deny(:id, 'no'); \echo :SQLSTATE
+SET ROLE bob;
+SELECT count(*) FROM jit.pending;
+SELECT jit_approve(:id); \echo :SQLSTATE
+SELECT jit_deny(:id, 'no'); \echo :SQLSTATE
+-- He can even become the role that approves.
+SET ROLE support_lead;
+SELECT count(*) FROM jit.pending;
+SELECT jit_approve(:id); \echo :SQLSTATE
+SELECT jit_deny(:id, 'no'); \echo :SQLSTATE
+\c - quorum_sleeper
+SELECT jit_approve(:id); \echo :SQLSTATE
+SET ROLE bob;
+SELECT jit_approve(:id); \echo :SQLSTATE
+\c - quorum_member
+SELECT jit_approve(:id); \echo :SQLSTATE
+SET ROLE quorum_team;
+SELECT jit_approve(:id); \echo :SQLSTATE
+TABLE record;
+-- Nor may they ask or end by it.
+\c - postgres
+SELECT jit.create_scope('leads_only', '{"approvers": {"support_lead": 1}, "requesters": ["support_lead"]}');
+\c - quorum_mallory
+\set VERBOSITY terse
+SELECT jit_request('leads_only', 'test'); \echo :SQLSTATE
+SET ROLE bob;
+SELECT jit_request('leads_only', 'test'); \echo :SQLSTATE
+RESET ROLE;
+\c - bob
+SELECT max(id) AS live FROM jit.active_grants WHERE scope = 'two' \gset
+\c - quorum_mallory
+SELECT jit_revoke(:live, 'mine'); \echo :SQLSTATE
+SELECT count(*) FROM jit.active_grants;
+TABLE record;
+-- Who has the role by another way as well is one more person: two yeses.
+\c - quorum_direct
+SELECT jit_approve(:id);
+\c - quorum_grouped
+SELECT jit_approve(:id);
+\c - alice
+SELECT jit_active('two', 11);
+-- bob himself is no less an approver for it. As bob, quorum_direct is not another person than bob.
+SELECT jit_request('two', 'refund', key => '12') AS id \gset
+\c - bob
+SELECT jit_approve(:id);
+\c - quorum_direct
+SET ROLE bob;
+SELECT jit_approve(:id); \echo :SQLSTATE
+RESET ROLE;
+SELECT jit_approve(:id);
+-- A yes stops counting when its giver has lost the other way.
+\c - alice
+SELECT jit_request('two', 'refund', key => '13') AS id \gset
+\c - quorum_direct
+SELECT jit_approve(:id);
+\c - postgres
+REVOKE support_lead FROM quorum_direct;
+SELECT pg_has_role('quorum_direct', 'support_lead', 'MEMBER') AS member;
+\c - dave
+SELECT jit_approve(:id);
+\c - alice
+SELECT jit_active('two', 13);
+\c - bob
+SELECT jit_approve(:id);
+\c - postgres
+DROP ROLE quorum_mallory, quorum_team, quorum_member, quorum_sleeper, quorum_direct, quorum_leads, quorum_grouped;

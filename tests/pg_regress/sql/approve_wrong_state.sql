@@ -42,6 +42,21 @@ SELECT jit_deny(3, 'no'); \echo :SQLSTATE
 \c - alice
 SELECT jit_cancel(3); \echo :SQLSTATE
 TABLE record;
+-- Whoever is not entitled is told so, and nothing about the state: a stranger, the requester herself, a superuser.
+\c - frank
+SELECT jit_approve(1); \echo :SQLSTATE
+SELECT jit_deny(2, 'no'); \echo :SQLSTATE
+SELECT jit_approve(3); \echo :SQLSTATE
+SELECT jit_cancel(1); \echo :SQLSTATE
+SELECT jit_release(1); \echo :SQLSTATE
+SELECT jit_release(2); \echo :SQLSTATE
+SELECT jit_revoke(2, 'no'); \echo :SQLSTATE
+\c - alice
+SELECT jit_approve(1); \echo :SQLSTATE
+SELECT jit_deny(2, 'no'); \echo :SQLSTATE
+\c - postgres
+SELECT jit_approve(1); \echo :SQLSTATE
+TABLE record;
 -- No such request; none named. 42704 and 22023.
 \c - bob
 \set VERBOSITY default

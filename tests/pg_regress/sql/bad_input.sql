@@ -45,6 +45,14 @@ SELECT jit_request('s', 'test', key => repeat('1', 1048576));
 SELECT jit_request('words', 'test', key => '');
 SELECT jit_request('words', 'test', key => repeat('x', 1025));
 SELECT jit_request('words', 'test', key => repeat('x', 1048576));
+SELECT jit_request('words', 'test', key => E'two\nlines');
+SELECT jit_request('words', 'test', key => E'\t');
+SELECT jit_request('words', 'test', key => U&'a\0085b');
+SELECT jit_request('s', 'test', key => E'1\n');
+-- Input is cut to 63 characters, not bytes.
+SELECT jit_request('words', 'test', key => repeat('é', 513));
+SELECT jit_request(repeat('é', 63), 'test', key => '1');
+SELECT jit_request(repeat('é', 64), 'test', key => '1');
 SELECT jit_request('ids', 'test', key => '6b8f0c1e');
 SELECT jit_request('whole', 'test', key => '1');
 SELECT jit_request('s', 'test');
@@ -153,7 +161,22 @@ SELECT jit.alter_scope('s', 'null');
 SELECT jit.drop_scope(NULL);
 SELECT jit.drop_scope('');
 SELECT jit.drop_scope('no such');
--- What is refused is not shown at any length.
+-- Texts that go into events, at their longest and one byte more; in bytes, not characters.
+BEGIN;
+SELECT jit.create_scope('x', jsonb_build_object('description', repeat('d', 4096), 'reason_pattern', repeat('x', 4096)));
+ROLLBACK;
+SELECT jit.create_scope('x', jsonb_build_object('description', repeat('d', 4097)));
+SELECT jit.create_scope('x', jsonb_build_object('description', repeat('é', 2049)));
+SELECT jit.create_scope('x', jsonb_build_object('reason_pattern', repeat('x', 4097)));
+SELECT jit.alter_scope('s', jsonb_build_object('description', repeat('d', 4097)));
+-- Durations that no interval can hold are not intervals; those that it can are longer than the maximum.
+SELECT jit.create_scope('x', '{"max_duration": "2147483647 days"}');
+SELECT jit.create_scope('x', '{"max_duration": "2147483648 days"}');
+SELECT jit.create_scope('x', '{"pending_ttl": "2147483647 days 2562047788 hours"}');
+SELECT jit.create_scope('x', '{"default_duration": "2147483647 days"}');
+SELECT jit.create_scope('x', '{"max_duration": "-2147483648 days"}');
+-- What is refused is not shown at any length. Their own statement is what these functions insist on; not here.
+SET jit_rls.allow_indirect_decisions = on;
 CREATE FUNCTION answer(statement text) RETURNS TABLE (code text, begins text, short boolean) LANGUAGE plpgsql AS $$
 DECLARE
     detail text;
@@ -172,6 +195,9 @@ SELECT * FROM answer($$ SELECT jit.create_scope('x', jsonb_build_object('max_dur
 SELECT * FROM answer($$ SELECT jit.create_scope('x', jsonb_build_object('reason_pattern', repeat('(', 100000))) $$);
 SELECT * FROM answer($$ SELECT jit.create_scope('x', jsonb_build_object('requesters', jsonb_build_array(repeat('r', 1048576)))) $$);
 SELECT * FROM answer($$ SELECT jit.create_scope('x', jsonb_build_object('approvers', jsonb_build_object(repeat('r', 1048576), 1))) $$);
+SELECT * FROM answer($$ SELECT jit.create_scope('x', jsonb_build_object('description', repeat('d', 1048576))) $$);
+RESET jit_rls.allow_indirect_decisions;
+SELECT * FROM answer($$ SELECT jit.drop_scope('s') $$);
 SELECT name FROM jit.scopes WHERE dropped_at IS NULL ORDER BY name;
 -- Trigger functions, called as none.
 SELECT jit.guard_write();

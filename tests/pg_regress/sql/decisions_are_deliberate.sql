@@ -169,6 +169,202 @@ SELECT jit_approve(5) \; SELECT same_place_plpgsql(1) \; SELECT 1; \echo :SQLSTA
 SELECT jit_approve(5) WHERE false \; SELECT same_place(4) \; SELECT 1; \echo :SQLSTATE
 TABLE record;
 
+-- A look-alike that fits the arguments better, in a schema that stands first in his search_path: what bob calls by the
+-- name of jit_approve decides nothing, least of all about another request.
+\c - alice
+SET search_path = trap, public;
+CREATE FUNCTION jit_approve(integer) RETURNS text LANGUAGE sql AS 'SELECT public.jit_approve(3)';
+CREATE FUNCTION jit_approve(smallint) RETURNS text LANGUAGE sql STABLE AS 'SELECT public.jit_approve($1::bigint)';
+CREATE FUNCTION jit_approve(integer, integer) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN public.jit_approve(3); END $$;
+CREATE FUNCTION jit_deny(integer, text) RETURNS void LANGUAGE sql AS 'SELECT public.jit_deny(3, $2)';
+CREATE FUNCTION f(bigint) RETURNS text LANGUAGE sql AS 'SELECT public.jit_approve($1)';
+CREATE FUNCTION f_table(bigint) RETURNS TABLE (id bigint) LANGUAGE sql STABLE AS 'SELECT 5 FROM bait WHERE public.jit_approve($1) IS NOT NULL';
+CREATE FUNCTION f_set(bigint) RETURNS SETOF text LANGUAGE sql STABLE AS 'SELECT public.jit_approve($1)';
+CREATE FUNCTION f_default(answer text DEFAULT public.jit_approve(3)) RETURNS text LANGUAGE sql AS 'SELECT answer';
+-- Puts its call where bob's stands in his text, which everybody may read.
+CREATE FUNCTION padded(bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    place int := position('jit_approve(' IN current_query());
+    answer text;
+BEGIN
+    EXECUTE rpad('SELECT', place - 1) || 'jit_approve($1)' INTO answer USING $1;
+    RETURN 5;
+END $$;
+CREATE FUNCTION padded_swallows(bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN padded($1);
+EXCEPTION WHEN insufficient_privilege THEN
+    RETURN NULL;
+END $$;
+-- Runs his whole text once more.
+CREATE FUNCTION again() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('trap.running', true) = 'yes' THEN RETURN NULL; END IF;
+    PERFORM set_config('trap.running', 'yes', true);
+    EXECUTE current_query();
+    RETURN 'done';
+EXCEPTION WHEN insufficient_privilege THEN
+    RETURN 'refused';
+END $$;
+CREATE VIEW padded_view AS SELECT padded(3) AS id;
+CREATE VIEW padded_swallows_view AS SELECT padded_swallows(3) AS id;
+CREATE DOMAIN picky_itself AS bigint CHECK (public.jit_approve(VALUE) IS NOT NULL);
+CREATE OPERATOR <~> (LEFTARG = bigint, RIGHTARG = text, FUNCTION = public.jit_deny);
+CREATE FUNCTION opens_for_him() RETURNS refcursor LANGUAGE plpgsql AS $$ DECLARE c refcursor := 'c'; BEGIN OPEN c FOR SELECT public.jit_approve(3); RETURN c; END $$;
+CREATE FUNCTION opens_padded() RETURNS refcursor LANGUAGE plpgsql AS $$ DECLARE c refcursor := 'c'; BEGIN OPEN c FOR EXECUTE 'SELECT 1 WHERE trap.padded_swallows(3) IS NOT NULL'; RETURN c; END $$;
+CREATE FUNCTION executes_his(name text) RETURNS text LANGUAGE plpgsql AS $$ DECLARE answer text; BEGIN EXECUTE format('EXECUTE %I(3)', name) INTO answer; RETURN answer; END $$;
+CREATE FUNCTION fires_quietly() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM public.jit_approve(3);
+    RETURN NULL;
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE NOTICE 'refused';
+    RETURN NULL;
+END $$;
+CREATE TABLE deferred_quietly (id int);
+CREATE CONSTRAINT TRIGGER t AFTER INSERT ON deferred_quietly DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fires_quietly();
+CREATE TABLE partitioned (id bigint, note text DEFAULT public.jit_approve(3)) PARTITION BY LIST (id);
+CREATE TABLE partitioned_1 PARTITION OF partitioned FOR VALUES IN (1);
+GRANT SELECT ON padded_view, padded_swallows_view TO PUBLIC;
+\c - bob
+SET search_path = trap, public;
+\set VERBOSITY terse
+SELECT jit_approve(2); \echo :SQLSTATE
+SELECT jit_approve(2::smallint); \echo :SQLSTATE
+SELECT jit_approve(2, 3); \echo :SQLSTATE
+SELECT jit_deny(2, 'no'); \echo :SQLSTATE
+SELECT id, jit_approve(id) FROM bait; \echo :SQLSTATE
+SELECT public.jit_approve(5, jit_approve(2)); \echo :SQLSTATE
+TABLE record;
+-- Theirs beside his own, in the same statement.
+SELECT public.jit_approve(5) WHERE trap.f(3) IS NULL; \echo :SQLSTATE
+SELECT public.jit_approve(5) FROM bait WHERE trap.f(id) IS NOT NULL; \echo :SQLSTATE
+SELECT public.jit_approve(5) FROM f_table(3); \echo :SQLSTATE
+SELECT public.jit_approve(id) FROM f_table(3); \echo :SQLSTATE
+SELECT public.jit_approve(5), answer FROM f_set(3) answer; \echo :SQLSTATE
+SELECT public.jit_approve(5), answer FROM bait, LATERAL f_set(bait.id) answer; \echo :SQLSTATE
+SELECT public.jit_approve(5), f_set(3); \echo :SQLSTATE
+SELECT public.jit_approve(5, f_default()); \echo :SQLSTATE
+SELECT public.jit_approve(5, f(3)); \echo :SQLSTATE
+SELECT public.jit_approve(5, comment => answer) FROM f_set(3) answer; \echo :SQLSTATE
+SELECT public.jit_approve(3::picky_itself); \echo :SQLSTATE
+SELECT 3::picky_itself; \echo :SQLSTATE
+SELECT public.jit_approve(5) WHERE 3::bigint::picky_itself IS NOT NULL; \echo :SQLSTATE
+SELECT 3::bigint <~> 'no'; \echo :SQLSTATE
+SELECT public.jit_approve(id) FROM padded_view; \echo :SQLSTATE
+SELECT public.jit_approve(id) FROM padded_swallows_view; \echo :SQLSTATE
+TABLE record;
+-- Where theirs swallows the refusal, his own decision stands, and theirs is none.
+BEGIN;
+SELECT public.jit_approve(5) WHERE padded_swallows(3) IS NULL;
+TABLE record;
+ROLLBACK;
+BEGIN;
+SELECT public.jit_approve(5), again();
+TABLE record;
+ROLLBACK;
+INSERT INTO partitioned (id) VALUES (1); \echo :SQLSTATE
+INSERT INTO partitioned (id) SELECT 1 WHERE public.jit_approve(5) IS NOT NULL; \echo :SQLSTATE
+TABLE record;
+-- Several statements in one message, with transactions of their own: what precedes his decision is not his decision.
+BEGIN \; SELECT f(3) \; COMMIT \; SELECT public.jit_approve(5); \echo :SQLSTATE
+ROLLBACK;
+BEGIN \; INSERT INTO deferred VALUES (1) \; COMMIT \; SELECT public.jit_approve(5); \echo :SQLSTATE
+TABLE record;
+BEGIN \; INSERT INTO deferred_quietly VALUES (1) \; COMMIT \; BEGIN \; SELECT public.jit_approve(5) \; ROLLBACK; \echo :SQLSTATE
+BEGIN \; SELECT padded_swallows(3) \; COMMIT \; BEGIN \; SELECT public.jit_approve(5) \; ROLLBACK; \echo :SQLSTATE
+BEGIN \; SELECT 1 / 0 \; SELECT public.jit_approve(5); \echo :SQLSTATE
+ROLLBACK \; SELECT f(3); \echo :SQLSTATE
+TABLE record;
+-- A cursor that a function has opened, fetched by himself.
+BEGIN;
+SELECT opens_for_him();
+FETCH c; \echo :SQLSTATE
+ROLLBACK;
+BEGIN \; SELECT opens_for_him() \; FETCH ALL FROM c \; SELECT public.jit_approve(5); \echo :SQLSTATE
+ROLLBACK;
+BEGIN;
+SELECT opens_padded();
+FETCH c \; SELECT 'jit_approve(';
+COMMIT;
+TABLE record;
+-- A function that executes what he has prepared.
+PREPARE his(bigint) AS SELECT public.jit_approve($1);
+SELECT executes_his('his'); \echo :SQLSTATE
+SELECT public.jit_approve(5), executes_his('his'); \echo :SQLSTATE
+SELECT public.jit_approve(5) WHERE executes_his('his') IS NOT NULL; \echo :SQLSTATE
+EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) SELECT executes_his('his'); \echo :SQLSTATE
+DEALLOCATE his;
+TABLE record;
+-- A deferred trigger, at COMMIT, when constraints become immediate, and when his statement ends; also after a decision of his own.
+BEGIN;
+INSERT INTO deferred VALUES (1);
+SELECT public.jit_approve(5);
+COMMIT; \echo :SQLSTATE
+BEGIN;
+INSERT INTO deferred VALUES (1);
+SET CONSTRAINTS ALL IMMEDIATE; \echo :SQLSTATE
+ROLLBACK;
+INSERT INTO deferred SELECT 1 WHERE public.jit_approve(5) IS NOT NULL; \echo :SQLSTATE
+TABLE record;
+-- By a name that is spelt so that no look at the text finds it; but by quoted and qualified ones.
+SELECT public.U&"jit\005fapprove"(5); \echo :SQLSTATE
+BEGIN;
+SELECT "public"."jit_approve"(5), public.JIT_APPROVE(4);
+ROLLBACK;
+TABLE record;
+
+-- Admins' functions likewise: what an admin reads or calls changes no rules.
+\c - alice
+SET search_path = trap, public;
+CREATE VIEW alters AS SELECT jit.alter_scope('support', '{"approvers": {"support": 1}}') IS NULL AS x;
+CREATE VIEW creates AS SELECT jit.create_scope('mine', '{"approvers": {"support": 1}}') IS NULL AS x;
+CREATE VIEW drops AS SELECT jit.drop_scope('support') IS NULL AS x;
+CREATE FUNCTION alters() RETURNS void LANGUAGE sql AS $$ SELECT jit.alter_scope('support', '{"approvers": {"support": 1}}') $$;
+CREATE FUNCTION alters_plpgsql() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM jit.alter_scope('support', '{"enabled": false}'); RETURN 1; END $$;
+CREATE FUNCTION drops() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM jit.drop_scope('support'); RETURN NEW; END $$;
+CREATE TABLE admins_write (id int DEFAULT alters_plpgsql());
+CREATE TRIGGER t BEFORE INSERT ON admins_write FOR EACH ROW EXECUTE FUNCTION drops();
+CREATE FUNCTION alter_scope(text, text) RETURNS void LANGUAGE sql AS $$ SELECT jit.alter_scope('support', '{"approvers": {"support": 1}}') $$;
+\c - postgres
+SET search_path = trap, jit, public;
+SELECT * FROM alters; \echo :SQLSTATE
+\set VERBOSITY terse
+SELECT * FROM creates; \echo :SQLSTATE
+SELECT * FROM drops; \echo :SQLSTATE
+SELECT alters(); \echo :SQLSTATE
+SELECT alters_plpgsql(); \echo :SQLSTATE
+INSERT INTO admins_write VALUES (1); \echo :SQLSTATE
+INSERT INTO admins_write DEFAULT VALUES; \echo :SQLSTATE
+SELECT alter_scope('other', '{}'::text); \echo :SQLSTATE
+SELECT jit.create_scope('other'), alters(); \echo :SQLSTATE
+DO $$ BEGIN PERFORM jit.drop_scope('support'); END $$; \echo :SQLSTATE
+PREPARE p AS SELECT jit.drop_scope('support');
+EXECUTE p; \echo :SQLSTATE
+BEGIN;
+DECLARE c CURSOR FOR SELECT jit.drop_scope('support');
+FETCH c; \echo :SQLSTATE
+ROLLBACK;
+CALL takes(jit.create_scope('other')::text); \echo :SQLSTATE
+SELECT name, enabled FROM jit.scopes;
+SELECT role, people FROM jit.approvers;
+TABLE record;
+-- Their own statements: in any form, and from other tables.
+BEGIN;
+SELECT jit.create_scope('scope.' || k, jsonb_build_object('key_type', 'int')) FROM generate_series(1, 2) k;
+SELECT jit.alter_scope(name, '{"description": "x"}') FROM jit.scopes WHERE name LIKE 'scope.%';
+WITH dropped AS (SELECT name, jit.drop_scope(name) FROM jit.scopes WHERE name = 'scope.1') SELECT name FROM dropped;
+SELECT name, description, dropped_at IS NOT NULL FROM jit.scopes ORDER BY id;
+ROLLBACK;
+-- The setting is for them as well.
+BEGIN;
+SET LOCAL jit_rls.allow_indirect_decisions = on;
+SELECT jit.create_scope('by.setting');
+DO $$ BEGIN PERFORM jit.drop_scope('by.setting'); END $$;
+ROLLBACK;
+-- The look-alikes are gone before what follows.
+DROP FUNCTION trap.jit_approve(integer), trap.jit_approve(smallint), trap.jit_approve(integer, integer), trap.jit_deny(integer, text), trap.alter_scope(text, text);
+
 -- An index expression of alice's under a superuser's maintenance. This superuser is an approver.
 \c - postgres
 CREATE ROLE deliberate_chief LOGIN SUPERUSER IN ROLE support_lead;

@@ -66,49 +66,59 @@ TABLE record;
 SELECT jit_active('support', 2);
 -- The change and its event have the same transaction.
 \c - postgres
-SELECT bool_and(r.xmin = e.xmin) FROM jit.grants r JOIN jit.events e ON e.request_id = r.id AND e.kind = 'approved' WHERE r.tidied_at IS NULL;
-SELECT bool_and(n.xmin = e.xmin) FROM jit.endings n JOIN jit.events e ON e.request_id = n.grant_id AND e.kind = n.kind;
+SELECT bool_and(r.xmin = e.xmin) FROM jit_private.grants r JOIN jit_private.events e ON e.request_id = r.id AND e.kind = 'approved' WHERE r.tidied_at IS NULL;
+SELECT bool_and(n.xmin = e.xmin) FROM jit_private.endings n JOIN jit_private.events e ON e.request_id = n.grant_id AND e.kind = n.kind;
 
--- Nobody changes or deletes what is on record, superusers included.
-\set VERBOSITY terse
+-- Nobody changes or deletes what is on record, superusers included, neither in the tables nor through the views.
 SET client_min_messages = warning;
 TABLE record;
+-- The first in full: who must has to know how.
+DELETE FROM jit.events; \echo :SQLSTATE
+\set VERBOSITY terse
 UPDATE jit.events SET actor = 'mallory'; \echo :SQLSTATE
 UPDATE jit.events SET actor = 'mallory' WHERE false; \echo :SQLSTATE
 DELETE FROM jit.events WHERE id = 1; \echo :SQLSTATE
-TRUNCATE jit.events; \echo :SQLSTATE
-INSERT INTO jit.events OVERRIDING SYSTEM VALUE SELECT * FROM jit.events ON CONFLICT (id) DO UPDATE SET actor = 'mallory'; \echo :SQLSTATE
-MERGE INTO jit.events e USING (SELECT 1 AS id) q ON e.id = q.id WHEN MATCHED THEN DELETE; \echo :SQLSTATE
+UPDATE jit_private.events SET actor = 'mallory'; \echo :SQLSTATE
+DELETE FROM jit_private.events WHERE id = 1; \echo :SQLSTATE
+TRUNCATE jit_private.events; \echo :SQLSTATE
+MERGE INTO jit_private.events e USING (SELECT 1 AS id) q ON e.id = q.id WHEN MATCHED THEN DELETE; \echo :SQLSTATE
+MERGE INTO jit_private.events e USING (SELECT 1 AS id) q ON e.id = q.id WHEN MATCHED THEN UPDATE SET actor = 'mallory'; \echo :SQLSTATE
 UPDATE jit.endings SET at = 'infinity'; \echo :SQLSTATE
 DELETE FROM jit.endings; \echo :SQLSTATE
-TRUNCATE jit.endings; \echo :SQLSTATE
+TRUNCATE jit_private.endings; \echo :SQLSTATE
 UPDATE jit.reviews SET actor = 'mallory'; \echo :SQLSTATE
 DELETE FROM jit.reviews; \echo :SQLSTATE
-TRUNCATE jit.reviews; \echo :SQLSTATE
--- Not by way of the tables that they refer to either.
-TRUNCATE jit.requests CASCADE; \echo :SQLSTATE
-TRUNCATE jit.scopes CASCADE; \echo :SQLSTATE
-DELETE FROM jit.requests WHERE id = 1; \echo :SQLSTATE
+TRUNCATE jit_private.reviews; \echo :SQLSTATE
+INSERT INTO jit_private.reviews OVERRIDING SYSTEM VALUE SELECT * FROM jit.reviews ON CONFLICT (id) DO UPDATE SET actor = 'mallory'; \echo :SQLSTATE
+-- They do not go with what they refer to either.
+BEGIN;
+DELETE FROM jit.requests;
+TRUNCATE jit_private.requests, jit_private.scopes CASCADE;
+TABLE record;
+ROLLBACK;
 -- Nor as a replica, where ordinary triggers are off, nor through a view or a rule.
 SET session_replication_role = replica;
 UPDATE jit.events SET actor = 'mallory'; \echo :SQLSTATE
 DELETE FROM jit.endings; \echo :SQLSTATE
-TRUNCATE jit.reviews; \echo :SQLSTATE
+TRUNCATE jit_private.reviews; \echo :SQLSTATE
 RESET session_replication_role;
 CREATE VIEW detour AS SELECT * FROM jit.events;
 DELETE FROM detour; \echo :SQLSTATE
 WITH gone AS (DELETE FROM jit.events RETURNING 1) SELECT count(*) FROM gone; \echo :SQLSTATE
-DROP TABLE jit.events; \echo :SQLSTATE
+DROP TABLE jit_private.events; \echo :SQLSTATE
 TABLE record;
 -- Others cannot even read it, and writing is nobody's by any right on the tables.
 \c - alice
 SELECT count(*) FROM jit.events; \echo :SQLSTATE
 DELETE FROM jit.events; \echo :SQLSTATE
+SELECT count(*) FROM jit_private.events; \echo :SQLSTATE
+DELETE FROM jit_private.events; \echo :SQLSTATE
 \c - postgres
 CREATE ROLE events_writer LOGIN IN ROLE pg_write_all_data, pg_read_all_data;
 CREATE ROLE events_granted LOGIN;
-GRANT ALL ON ALL TABLES IN SCHEMA jit TO events_granted;
-GRANT ALL ON ALL SEQUENCES IN SCHEMA jit TO events_granted;
+GRANT ALL ON ALL TABLES IN SCHEMA jit, jit_private TO events_granted;
+GRANT ALL ON ALL SEQUENCES IN SCHEMA jit_private TO events_granted;
+GRANT ALL ON SCHEMA jit_private TO events_granted;
 \c - events_writer
 INSERT INTO jit.events (at, kind, details) VALUES (now(), 'forged', '{}'); \echo :SQLSTATE
 UPDATE jit.events SET actor = 'mallory'; \echo :SQLSTATE
@@ -116,12 +126,17 @@ DELETE FROM jit.events; \echo :SQLSTATE
 INSERT INTO jit.endings (grant_id, at, kind) VALUES (1, now(), 'expired'); \echo :SQLSTATE
 DELETE FROM jit.endings; \echo :SQLSTATE
 DELETE FROM jit.reviews; \echo :SQLSTATE
+INSERT INTO jit_private.events (at, kind, details) VALUES (now(), 'forged', '{}'); \echo :SQLSTATE
+UPDATE jit_private.events SET actor = 'mallory'; \echo :SQLSTATE
+DELETE FROM jit_private.events; \echo :SQLSTATE
 \c - events_granted
 INSERT INTO jit.events (at, kind, details) VALUES (now(), 'forged', '{}'); \echo :SQLSTATE
 UPDATE jit.events SET actor = 'mallory'; \echo :SQLSTATE
-TRUNCATE jit.events; \echo :SQLSTATE
+TRUNCATE jit_private.events; \echo :SQLSTATE
 DELETE FROM jit.endings; \echo :SQLSTATE
-COPY jit.events (at, kind, details) FROM stdin; \echo :SQLSTATE
+INSERT INTO jit_private.events (at, kind, details) VALUES (now(), 'forged', '{}'); \echo :SQLSTATE
+DELETE FROM jit_private.endings; \echo :SQLSTATE
+COPY jit_private.events (at, kind, details) FROM stdin; \echo :SQLSTATE
 \.
 TABLE record;
 -- An auditor reads.
@@ -133,12 +148,13 @@ DELETE FROM jit.events; \echo :SQLSTATE
 -- A superuser who must has to switch the trigger off first, which is DDL.
 \c - postgres
 BEGIN;
-ALTER TABLE jit.events DISABLE TRIGGER append_only;
+ALTER TABLE jit_private.events DISABLE TRIGGER append_only;
 DELETE FROM jit.events WHERE id = 1;
 SELECT count(*) FROM jit.events WHERE id = 1;
 ROLLBACK;
 TABLE record;
 REVOKE SELECT ON jit.events FROM frank;
-REVOKE ALL ON ALL TABLES IN SCHEMA jit FROM events_granted;
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA jit FROM events_granted;
+REVOKE ALL ON ALL TABLES IN SCHEMA jit, jit_private FROM events_granted;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA jit_private FROM events_granted;
+REVOKE ALL ON SCHEMA jit_private FROM events_granted;
 DROP ROLE events_writer, events_granted;

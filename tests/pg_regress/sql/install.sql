@@ -15,7 +15,7 @@ DROP EXTENSION jit_rls;
 DROP EXTENSION jit_rls CASCADE;
 SELECT count(*) FROM pg_policy;
 -- Nothing is left behind.
-SELECT nspname FROM pg_namespace WHERE nspname = 'jit';
+SELECT nspname FROM pg_namespace WHERE nspname LIKE 'jit%';
 SELECT p.oid::regprocedure FROM pg_proc p WHERE p.proname LIKE 'jit%' OR p.probin LIKE '%jit_rls%';
 SELECT c.oid::regclass FROM pg_class c WHERE c.relname ~ 'jit' AND c.relname !~ '^pg_';
 SELECT t.tgname FROM pg_trigger t;
@@ -27,7 +27,7 @@ SELECT d.defaclobjtype FROM pg_default_acl d;
 GRANT CREATE ON SCHEMA public TO PUBLIC;
 CREATE EXTENSION jit_rls;
 \echo :LAST_ERROR_SQLSTATE
-SELECT nspname FROM pg_namespace WHERE nspname = 'jit';
+SELECT nspname FROM pg_namespace WHERE nspname LIKE 'jit%';
 CREATE SCHEMA "Open House";
 GRANT CREATE ON SCHEMA "Open House" TO PUBLIC;
 CREATE EXTENSION jit_rls SCHEMA "Open House";
@@ -71,6 +71,11 @@ CREATE SCHEMA jit AUTHORIZATION alice;
 CREATE TABLE jit.grants (mine int);
 CREATE EXTENSION jit_rls;
 SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'jit';
+-- So is schema jit_private.
+ALTER SCHEMA jit RENAME TO jit_private;
+CREATE EXTENSION jit_rls;
+SELECT nspname, nspowner::regrole FROM pg_namespace WHERE nspname LIKE 'jit%';
+ALTER SCHEMA jit_private RENAME TO jit;
 -- It cannot be installed into that either.
 CREATE EXTENSION jit_rls SCHEMA jit;
 DROP SCHEMA jit CASCADE;
@@ -86,7 +91,7 @@ CREATE FUNCTION public.pg_extension_config_dump(regclass, text) RETURNS void LAN
 SET search_path = public, pg_catalog;
 CREATE EXTENSION jit_rls;
 RESET ALL;
-SELECT id = '00000000-0000-0000-0000-000000000000' AS hijacked FROM jit.installation;
+SELECT id = '00000000-0000-0000-0000-000000000000' AS hijacked FROM jit_private.installation;
 
 -- Only who may create extensions that are not trusted: superusers.
 DROP EXTENSION jit_rls;
@@ -100,6 +105,24 @@ CREATE EXTENSION jit_rls;
 SELECT jit.create_scope('s');
 SELECT jit_active('s');
 ROLLBACK;
-SELECT nspname FROM pg_namespace WHERE nspname = 'jit';
+SELECT nspname FROM pg_namespace WHERE nspname LIKE 'jit%';
 CREATE EXTENSION jit_rls;
 SELECT jit_active('s');
+
+-- A database that is not in UTF8: refused, with the way out.
+CREATE DATABASE install_latin1 ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C';
+\set main :DBNAME
+\c install_latin1
+\set SHOW_CONTEXT never
+CREATE EXTENSION jit_rls;
+\echo :LAST_ERROR_SQLSTATE
+SELECT nspname FROM pg_namespace WHERE nspname LIKE 'jit%';
+\c :main
+DROP DATABASE install_latin1;
+CREATE DATABASE install_ascii ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C';
+\c install_ascii
+\set SHOW_CONTEXT never
+CREATE EXTENSION jit_rls;
+\echo :LAST_ERROR_SQLSTATE
+\c :main
+DROP DATABASE install_ascii;

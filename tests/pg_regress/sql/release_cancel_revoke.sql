@@ -115,11 +115,12 @@ SELECT jit_revoke(2, 'enough'); \echo :SQLSTATE
 SELECT jit_release(2); \echo :SQLSTATE
 TABLE record;
 \c - postgres
-SELECT grant_id, kind, login, actor, reason FROM jit.endings ORDER BY id;
+SELECT grant_id, kind, login, actor, reason FROM jit.endings ORDER BY at;
 SELECT kind, request_id, login, actor, details FROM jit.events WHERE kind IN ('released', 'revoked', 'cancelled') ORDER BY id;
 
--- An approver who holds a grant cannot revoke it as an approver, nor one who would be served by it; an admin can, also their own.
-GRANT oncall TO dave, alice;
+-- Every present approver of the scope, also one whom the grant serves: else a holder could keep an approver from
+-- revoking, by letting them into her group. Whom it serves without being an approver cannot.
+GRANT oncall TO dave, alice, carol;
 \c - bob
 SELECT jit_request('leads', 'refund', key => '1') AS bobs \gset
 \c - dave
@@ -129,22 +130,39 @@ SELECT jit_request('support', 'tonight', key => '1', grantee => 'oncall') AS gro
 \c - bob
 SELECT jit_approve(:groups);
 TABLE record;
-SELECT jit_revoke(:bobs, 'my own'); \echo :SQLSTATE
+SELECT jit_revoke(:bobs, 'my own');
+\c - carol
+SELECT jit_active('support', 1);
+SELECT jit_revoke(:groups, 'serves me'); \echo :SQLSTATE
+-- Nor can a member of the group give back what somebody else asked for.
+SELECT jit_release(:groups); \echo :SQLSTATE
 \c - dave
-SELECT jit_revoke(:groups, 'could serve me'); \echo :SQLSTATE
--- A member of the group cannot give back what somebody else asked for.
 SELECT jit_release(:groups); \echo :SQLSTATE
 TABLE record;
+SELECT jit_active('support', 1);
+SELECT jit_revoke(:groups, 'serves me');
+SELECT jit_active('support', 1);
+TABLE record;
+-- An admin can, also their own; the requester can give back what serves a group.
 \c - postgres
-GRANT EXECUTE ON FUNCTION jit.alter_scope(text, jsonb) TO bob;
+GRANT EXECUTE ON FUNCTION jit.alter_scope(text, jsonb) TO carol;
+\c - carol
+SELECT jit_request('support', 'refund', key => '20') AS carols \gset
+\c - alice
+SELECT jit_request('support', 'tonight', key => '1', grantee => 'oncall') AS groups \gset
 \c - bob
-SELECT jit_revoke(:bobs, 'my own');
+SELECT jit_approve(id) FROM jit.pending WHERE id IN (:carols, :groups) ORDER BY id;
+\c - carol
+SELECT jit_revoke(:carols, 'my own');
+SELECT jit_active('support', 20), jit_active('support', 1);
 \c - postgres
-REVOKE EXECUTE ON FUNCTION jit.alter_scope(text, jsonb) FROM bob;
+REVOKE EXECUTE ON FUNCTION jit.alter_scope(text, jsonb) FROM carol;
 \c - alice
 SELECT jit_release(:groups);
+\c - carol
+SELECT jit_active('support', 1);
 
--- "Could approve it now": who has lost the role may not revoke what they approved.
+-- "Present" approvers: who has lost the role may not revoke what they approved.
 \c - alice
 SELECT jit_active('support', 6);
 \c - postgres
@@ -198,7 +216,7 @@ ROLLBACK;
 SELECT jit_active('support', 13);
 
 \c - postgres
-REVOKE oncall FROM dave, alice;
+REVOKE oncall FROM dave, alice, carol;
 REVOKE EXECUTE ON FUNCTION jit.alter_scope(text, jsonb), jit.create_scope(text, jsonb), jit.drop_scope(text) FROM taking_admin, taking_half_admin;
 REVOKE SELECT ON jit.events FROM taking_auditor;
 DROP ROLE taking_admin, taking_half_admin, taking_auditor;

@@ -2,7 +2,7 @@
 \pset tuples_only on
 \pset format unaligned
 CREATE VIEW requests AS SELECT id, scope, state, decided_by FROM jit.requests ORDER BY id;
-CREATE VIEW endings AS SELECT grant_id, kind, login, actor, reason FROM jit.endings ORDER BY id;
+CREATE VIEW endings AS SELECT grant_id, kind, login, actor, reason FROM jit.endings ORDER BY at, grant_id;
 SELECT jit.create_scope('support', '{"key_type": "int", "approvers": {"support_lead": 1}}');
 SELECT jit.create_scope('other', '{"key_type": "int", "approvers": {"support_lead": 1}}');
 \c - alice

@@ -35,6 +35,18 @@ SELECT requesters FROM rules WHERE name = 'twice';
 SELECT jit.create_scope('keys.' || t, jsonb_build_object('key_type', t)) FROM unnest('{smallint,int,bigint,uuid,text}'::text[]) t;
 SELECT name, key_type FROM rules WHERE name LIKE 'keys.%';
 
+-- Left out, the default duration is an hour, or the maximum where that is less.
+SELECT jit.create_scope('short', '{"max_duration": "30 minutes"}');
+SELECT jit.create_scope('exact', '{"max_duration": "1 hour"}');
+SELECT jit.create_scope('null', '{"max_duration": "59 minutes 59 seconds", "default_duration": null}');
+SELECT name, default_duration, max_duration FROM rules WHERE name IN ('short', 'exact', 'null');
+SELECT scope, details #>> '{options,default_duration}' AS default, details #>> '{options,max_duration}' AS max FROM jit.events
+ WHERE scope IN ('short', 'exact', 'null') ORDER BY id;
+-- Durations are on record in clock form, however they were written.
+SELECT jit.create_scope('clock', '{"default_duration": "P1DT1H", "max_duration": "2 days 0.5 seconds", "pending_ttl": "90"}');
+SELECT details #>> '{options,default_duration}' AS default, details #>> '{options,max_duration}' AS max,
+       details #>> '{options,pending_ttl}' AS ttl FROM jit.events WHERE scope = 'clock';
+
 -- From here on everything is refused, and changes nothing.
 TABLE count;
 -- The name is taken.
@@ -97,7 +109,6 @@ SELECT jit.create_scope('bad', '{"default_duration": "-5 minutes"}'); \echo :SQL
 -- The default cannot be longer than the maximum, also where only one of them is given.
 SELECT jit.create_scope('bad', '{"default_duration": "2 hours", "max_duration": "1 hour"}'); \echo :SQLSTATE
 SELECT jit.create_scope('bad', '{"default_duration": "9 hours"}'); \echo :SQLSTATE
-SELECT jit.create_scope('bad', '{"max_duration": "30 minutes"}'); \echo :SQLSTATE
 -- A pattern that does not compile.
 SELECT jit.create_scope('bad', '{"reason_pattern": "[A-"}'); \echo :SQLSTATE
 SELECT jit.create_scope('bad', '{"reason_pattern": "(refund"}'); \echo :SQLSTATE

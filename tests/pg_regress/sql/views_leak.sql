@@ -10,7 +10,7 @@ SELECT jit_request('s', 'carol''s secret', key => '1') AS c, jit_request('s', 'c
 \c - bob
 SELECT jit_approve(:a), jit_approve(:c);
 
--- The options are there, on all views of schema jit.
+-- The options are there, on all views of schema jit that show a session its own rows. The others show auditors all rows of a table.
 SELECT relname, reloptions FROM pg_class WHERE relnamespace = 'jit'::regnamespace AND relkind = 'v' ORDER BY relname;
 
 \c - postgres
