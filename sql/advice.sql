@@ -41,10 +41,12 @@ SELECT CASE WHEN q.open THEN 'error' ELSE 'warning' END,
  WHERE EXISTS (SELECT FROM policies p
                 WHERE p.polrelid = q.polrelid AND p.polpermissive
                   AND (p.polcmd = q.polcmd OR p.polcmd = '*' OR q.polcmd = '*')
-                  -- Somebody can be bound by both: the same role, PUBLIC, or one a member of the other.
+                  -- Somebody is bound by both.
                   AND (0 = ANY (p.polroles) OR 0 = ANY (q.polroles)
-                       OR EXISTS (SELECT FROM unnest(p.polroles) x CROSS JOIN unnest(q.polroles) z
-                                   WHERE pg_has_role(x, z, 'MEMBER') OR pg_has_role(z, x, 'MEMBER'))))
+                       OR EXISTS (SELECT FROM pg_roles m
+                                   WHERE NOT m.rolsuper
+                                     AND EXISTS (SELECT FROM unnest(p.polroles) x WHERE pg_has_role(m.oid, x, 'MEMBER'))
+                                     AND EXISTS (SELECT FROM unnest(q.polroles) z WHERE pg_has_role(m.oid, z, 'MEMBER')))))
    AND NOT EXISTS (SELECT FROM policies p WHERE p.oid = q.oid)
 UNION ALL
 SELECT 'warning', p.polrelid::regclass::text,
@@ -59,22 +61,24 @@ SELECT 'warning', r.rolname::text, 'login with BYPASSRLS: no policy binds it',
        format('ALTER ROLE %I NOBYPASSRLS;', r.rolname)
   FROM pg_roles r WHERE r.rolcanlogin AND r.rolbypassrls AND NOT r.rolsuper
 UNION ALL
-SELECT CASE WHEN a.privilege_type IN ('SELECT', 'EXECUTE', 'USAGE') AND NOT a.is_grantable AND a.grantee <> 0 THEN 'notice' ELSE 'warning' END,
+SELECT CASE WHEN a.privilege_type IN ('SELECT', 'EXECUTE', 'USAGE') AND NOT a.is_grantable AND a.grantee <> 0 AND NOT o.private
+            THEN 'notice' ELSE 'warning' END,
        o.what,
        format('%s has %s%s', CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE format('"%s"', pg_get_userbyid(a.grantee)) END,
               a.privilege_type, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END),
        'Handed out after the installation. REVOKE it unless it is meant.'
-  FROM (SELECT format('%s', c.oid::regclass) AS what, c.relowner AS owner, c.relacl AS acl, c.relname::text AS name, 'r' AS kind
+  FROM (SELECT format('%s', c.oid::regclass) AS what, c.relowner AS owner, c.relacl AS acl, c.relname::text AS name, 'r' AS kind,
+               c.relnamespace = 'jit_private'::regnamespace AS private
           FROM pg_class c WHERE c.relnamespace IN ('jit'::regnamespace, 'jit_private'::regnamespace) AND c.relkind IN ('r', 'v', 'S')
         UNION ALL
-        SELECT format('%s (%s)', c.oid::regclass, a.attname), c.relowner, a.attacl, '', 'c'
+        SELECT format('%s (%s)', c.oid::regclass, a.attname), c.relowner, a.attacl, '', 'c', c.relnamespace = 'jit_private'::regnamespace
           FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
          WHERE c.relnamespace IN ('jit'::regnamespace, 'jit_private'::regnamespace) AND a.attacl IS NOT NULL
         UNION ALL
-        SELECT format('%s', p.oid::regprocedure), p.proowner, p.proacl, p.proname::text, 'f'
+        SELECT format('%s', p.oid::regprocedure), p.proowner, p.proacl, p.proname::text, 'f', false
           FROM pg_proc p WHERE p.pronamespace = 'jit'::regnamespace
         UNION ALL
-        SELECT format('schema %s', n.nspname), n.nspowner, n.nspacl, n.nspname::text, 'n'
+        SELECT format('schema %s', n.nspname), n.nspowner, n.nspacl, n.nspname::text, 'n', n.nspname = 'jit_private'
           FROM pg_namespace n WHERE n.nspname IN ('jit', 'jit_private')) o
        CROSS JOIN LATERAL aclexplode(o.acl) a
  WHERE a.grantee <> o.owner

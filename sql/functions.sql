@@ -82,7 +82,7 @@ COMMENT ON FUNCTION @extschema@.jit_release(bigint) IS
 CREATE FUNCTION @extschema@.jit_revoke(request bigint, reason text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_revoke_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_revoke(bigint, text) IS
-    'ends the grant of a request at once, in every session; for those who could approve it now and for admins (who may execute jit.alter_scope). Waits for nobody. 42501 not entitled, 55000 no live grant';
+    'ends the grant of a request at once, in every session; for approvers of the scope and for admins (who may execute jit.alter_scope). Waits for nobody. 42501 not entitled, 55000 no live grant';
 
 CREATE FUNCTION @extschema@.jit_whoami()
     RETURNS TABLE (login text, actor text, shared_login boolean, person text[], inherited_roles text[],

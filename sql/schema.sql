@@ -64,8 +64,7 @@ CREATE TABLE jit_private.scopes (
     created_at       timestamptz NOT NULL,
     dropped_at       timestamptz
 );
--- Partial, so that it is no key in the sense of heap_update(): changing the row never
--- conflicts with the KEY SHARE lock that a requester's foreign key takes on it.
+-- The name of a dropped scope is free again.
 CREATE UNIQUE INDEX scopes_name ON jit_private.scopes (name) WHERE dropped_at IS NULL;
 COMMENT ON TABLE jit_private.scopes IS 'what access is asked for, with its rules; a dropped scope stays for the record';
 COMMENT ON COLUMN jit_private.scopes.epoch IS

@@ -9,6 +9,8 @@ use pgrx::PgList;
 use pgrx::pg_sys::{self, NodeTag, Oid, RangeVar};
 
 use crate::errors::Refusal;
+use crate::lifecycle::args::value;
+use crate::privileged::Owner;
 
 /// Raises 42501 when the utility statement names one of our tables and the session is neither its owner
 /// nor a superuser.
@@ -17,7 +19,13 @@ pub fn check(node: *mut pg_sys::Node) {
     // comments there say.
     unsafe {
         match (*node).type_ {
-            NodeTag::T_LockStmt => check_list((*node.cast::<pg_sys::LockStmt>()).relations),
+            NodeTag::T_LockStmt => {
+                for table in
+                    PgList::<RangeVar>::from_pg((*node.cast::<pg_sys::LockStmt>()).relations).iter_ptr()
+                {
+                    check_locked(table);
+                }
+            }
             NodeTag::T_RuleStmt => check_table((*node.cast::<pg_sys::RuleStmt>()).relation),
             NodeTag::T_CreateTrigStmt => {
                 let trigger = node.cast::<pg_sys::CreateTrigStmt>();
@@ -69,29 +77,75 @@ unsafe fn check_element(element: *mut pg_sys::Node) {
         match (*element).type_ {
             NodeTag::T_Constraint => check_table((*element.cast::<pg_sys::Constraint>()).pktable),
             NodeTag::T_ColumnDef => check_elements((*element.cast::<pg_sys::ColumnDef>()).constraints),
-            // ALTER TABLE ... INHERIT
+            // ALTER TABLE ... INHERIT, ATTACH PARTITION, DETACH PARTITION
             NodeTag::T_RangeVar => check_table(element.cast()),
+            NodeTag::T_PartitionCmd => check_table((*element.cast::<pg_sys::PartitionCmd>()).name),
             _ => {}
         }
     }
 }
 
 unsafe fn check_table(table: *mut RangeVar) {
+    // SAFETY: a RangeVar or NULL.
+    if let Some(relation) = unsafe { named(table) }
+        && is_ours(relation)
+    {
+        refuse();
+    }
+}
+
+/// LOCK on a view locks the tables below it, with the rights of the view's owner (LockViewRecurse(),
+/// lockcmds.c).
+unsafe fn check_locked(table: *mut RangeVar) {
+    // SAFETY: a RangeVar or NULL; get_rel_relkind() gives 0 for an unknown OID.
+    unsafe {
+        let Some(relation) = named(table) else { return };
+        let is_view = pg_sys::get_rel_relkind(relation) as u8 == pg_sys::RELKIND_VIEW;
+        if is_ours(relation) || is_view && !pg_sys::superuser() && stands_on_ours(relation) {
+            refuse();
+        }
+    }
+}
+
+/// The relation of that name, if there is one.
+unsafe fn named(table: *mut RangeVar) -> Option<Oid> {
     if table.is_null() {
-        return;
+        return None;
     }
     // SAFETY: looks the name up without a lock; missing_ok gives InvalidOid.
     let relation = unsafe {
         let missing_ok = pg_sys::RVROption::RVR_MISSING_OK;
         pg_sys::RangeVarGetRelidExtended(table, pg_sys::NoLock as i32, missing_ok, None, std::ptr::null_mut())
     };
-    if relation == Oid::INVALID || !is_ours(relation) {
-        return;
-    }
+    (relation != Oid::INVALID).then_some(relation)
+}
+
+fn refuse() -> ! {
     Refusal::not_allowed("the tables of jit_rls are its own")
         .detail("A lock on them would hold up revocations.")
         .hint("Read them through the views of schema jit.")
-        .raise();
+        .raise()
+}
+
+/// Whether a view, or one below it, reads a table of ours.
+fn stands_on_ours(view: Oid) -> bool {
+    // Without our tables there is nothing to guard.
+    let Ok(owner) = Owner::enter() else { return false };
+    owner
+        .first(
+            "WITH RECURSIVE below (id) AS (
+                 SELECT $1::oid
+                  UNION
+                 SELECT d.refobjid FROM below b
+                   JOIN pg_rewrite r ON r.ev_class = b.id
+                   JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+                    AND d.refclassid = 'pg_class'::regclass)
+             SELECT EXISTS (SELECT FROM below b JOIN pg_class c ON c.oid = b.id
+                             WHERE c.relnamespace = 'jit_private'::regnamespace)",
+            &[value(view)],
+            |row| row.must(1),
+        )
+        .unwrap_or(false)
 }
 
 /// A table of schema `jit_private`, and the session is neither its owner nor a superuser.

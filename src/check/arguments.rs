@@ -120,6 +120,6 @@ pub unsafe fn relation_name(relation: pg_sys::Relation) -> String {
     // SAFETY: a relcache entry has its pg_class row, whose name ends with a NUL.
     unsafe {
         let class = &*(*relation).rd_rel;
-        format!("jit.{}", CStr::from_ptr(class.relname.data.as_ptr()).to_string_lossy())
+        format!("jit_private.{}", CStr::from_ptr(class.relname.data.as_ptr()).to_string_lossy())
     }
 }

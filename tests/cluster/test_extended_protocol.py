@@ -158,7 +158,7 @@ def test_a_session_that_checks_and_reloads_does_not_grow(cluster, db, bob, ask):
 
     def round_(number):
         # Every backend's copy becomes stale.
-        admin.execute("UPDATE jit.scopes SET description = %s", [str(number)])
+        admin.execute("UPDATE jit_private.scopes SET description = %s", [str(number)])
         assert alice.execute(read, prepare=bool(number % 2)).fetchone() == (10,)
         if number % 10 == 0:
             assert alice.execute(others).fetchone()[0] == 1

@@ -68,7 +68,7 @@ def test_many_expiries_at_once(cluster, db):
     cluster.grant(db, key="0")
     with cluster.connect(dbname=db) as session:
         session.execute(
-            f"""INSERT INTO jit.grants (id, scope_id, scope, key, all_rows, grantee, grantee_id, starts_at, ends_at, approved_by, epoch, origin)
+            f"""INSERT INTO jit_private.grants (id, scope_id, scope, key, all_rows, grantee, grantee_id, starts_at, ends_at, approved_by, epoch, origin)
                 SELECT 1000 + n, scope_id, scope, n::text, all_rows, grantee, grantee_id, starts_at, clock_timestamp() + {SECOND},
                        approved_by, epoch, origin
                   FROM jit.grants, generate_series(1, 11000) n"""

@@ -91,7 +91,7 @@ SELECT detail('SELECT jit_cancel(1)'), detail('SELECT jit_cancel(2)'), detail('S
 \c - postgres
 \set ON_ERROR_ROLLBACK on
 BEGIN;
-UPDATE jit.requests SET lapses_at = clock_timestamp() - interval '1 second' WHERE id = 4;
+UPDATE jit_private.requests SET lapses_at = clock_timestamp() - interval '1 second' WHERE id = 4;
 SET SESSION AUTHORIZATION bob;
 SELECT count(*) FROM jit.pending WHERE id = 4;
 SELECT jit_approve(4); \echo :SQLSTATE
@@ -114,7 +114,7 @@ SELECT jit_request('two', 'refund', key => '1') AS id \gset
 \c - bob
 SELECT jit_approve(:id);
 \c - postgres
-UPDATE jit.requests SET lapses_at = clock_timestamp() WHERE id = :id;
+UPDATE jit_private.requests SET lapses_at = clock_timestamp() WHERE id = :id;
 -- Wakes the worker.
 SELECT jit.alter_scope('two', '{"description": "wake up"}');
 CREATE PROCEDURE wait_for_lapse(request bigint) LANGUAGE plpgsql AS $$

@@ -134,7 +134,7 @@ RESET SESSION AUTHORIZATION;
 
 -- Changed by a superuser and not yet committed, a grant does not serve in that transaction: it is a new row.
 BEGIN;
-UPDATE jit.grants SET ends_at = ends_at + '1 hour' WHERE id = :r;
+UPDATE jit_private.grants SET ends_at = ends_at + '1 hour' WHERE id = :r;
 SET SESSION AUTHORIZATION alice;
 SELECT jit_active('s', 3);
 COMMIT;

@@ -25,16 +25,16 @@ SELECT jit_active('s', 1);
 
 -- Both ends of the window, moved by a superuser in transactions of their own. The start belongs to it …
 \c - postgres
-UPDATE jit.grants SET starts_at = clock_timestamp() + '1 hour', ends_at = clock_timestamp() + '2 hours';
+UPDATE jit_private.grants SET starts_at = clock_timestamp() + '1 hour', ends_at = clock_timestamp() + '2 hours';
 \c - alice
 SELECT jit_active('s', 1), jit_keys('s', NULL::int), count(*) FROM t;
 \c - postgres
-UPDATE jit.grants SET starts_at = clock_timestamp();
+UPDATE jit_private.grants SET starts_at = clock_timestamp();
 \c - alice
 SELECT jit_active('s', 1), jit_keys('s', NULL::int), count(*) FROM t;
 -- … the end does not.
 \c - postgres
-UPDATE jit.grants SET ends_at = clock_timestamp();
+UPDATE jit_private.grants SET ends_at = clock_timestamp();
 \c - alice
 SELECT jit_active('s', 1), jit_keys('s', NULL::int), count(*) FROM t;
 
@@ -97,7 +97,7 @@ SELECT state FROM jit.my_grants WHERE id = :r;
 SELECT jit_release(:r);
 SELECT jit_active('s', 5);
 \c - postgres
-UPDATE jit.grants SET ends_at = clock_timestamp() + '5 hours', tidied_at = NULL WHERE id = :r;
+UPDATE jit_private.grants SET ends_at = clock_timestamp() + '5 hours', tidied_at = NULL WHERE id = :r;
 \c - alice
 SELECT jit_active('s', 5);
 

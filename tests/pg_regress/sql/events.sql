@@ -73,44 +73,44 @@ SELECT bool_and(n.xmin = e.xmin) FROM jit_private.endings n JOIN jit_private.eve
 SET client_min_messages = warning;
 TABLE record;
 -- The first in full: who must has to know how.
-DELETE FROM jit.events; \echo :SQLSTATE
+DELETE FROM jit_private.events; \echo :SQLSTATE
 \set VERBOSITY terse
-UPDATE jit.events SET actor = 'mallory'; \echo :SQLSTATE
-UPDATE jit.events SET actor = 'mallory' WHERE false; \echo :SQLSTATE
-DELETE FROM jit.events WHERE id = 1; \echo :SQLSTATE
+UPDATE jit_private.events SET actor = 'mallory'; \echo :SQLSTATE
+UPDATE jit_private.events SET actor = 'mallory' WHERE false; \echo :SQLSTATE
+DELETE FROM jit_private.events WHERE id = 1; \echo :SQLSTATE
 UPDATE jit_private.events SET actor = 'mallory'; \echo :SQLSTATE
 DELETE FROM jit_private.events WHERE id = 1; \echo :SQLSTATE
 TRUNCATE jit_private.events; \echo :SQLSTATE
 MERGE INTO jit_private.events e USING (SELECT 1 AS id) q ON e.id = q.id WHEN MATCHED THEN DELETE; \echo :SQLSTATE
 MERGE INTO jit_private.events e USING (SELECT 1 AS id) q ON e.id = q.id WHEN MATCHED THEN UPDATE SET actor = 'mallory'; \echo :SQLSTATE
-UPDATE jit.endings SET at = 'infinity'; \echo :SQLSTATE
-DELETE FROM jit.endings; \echo :SQLSTATE
+UPDATE jit_private.endings SET at = 'infinity'; \echo :SQLSTATE
+DELETE FROM jit_private.endings; \echo :SQLSTATE
 TRUNCATE jit_private.endings; \echo :SQLSTATE
-UPDATE jit.reviews SET actor = 'mallory'; \echo :SQLSTATE
-DELETE FROM jit.reviews; \echo :SQLSTATE
+UPDATE jit_private.reviews SET actor = 'mallory'; \echo :SQLSTATE
+DELETE FROM jit_private.reviews; \echo :SQLSTATE
 TRUNCATE jit_private.reviews; \echo :SQLSTATE
 INSERT INTO jit_private.reviews OVERRIDING SYSTEM VALUE SELECT * FROM jit.reviews ON CONFLICT (id) DO UPDATE SET actor = 'mallory'; \echo :SQLSTATE
 -- They do not go with what they refer to either.
 BEGIN;
-DELETE FROM jit.requests;
+DELETE FROM jit_private.requests;
 TRUNCATE jit_private.requests, jit_private.scopes CASCADE;
 TABLE record;
 ROLLBACK;
 -- Nor as a replica, where ordinary triggers are off, nor through a view or a rule.
 SET session_replication_role = replica;
-UPDATE jit.events SET actor = 'mallory'; \echo :SQLSTATE
-DELETE FROM jit.endings; \echo :SQLSTATE
+UPDATE jit_private.events SET actor = 'mallory'; \echo :SQLSTATE
+DELETE FROM jit_private.endings; \echo :SQLSTATE
 TRUNCATE jit_private.reviews; \echo :SQLSTATE
 RESET session_replication_role;
 CREATE VIEW detour AS SELECT * FROM jit.events;
 DELETE FROM detour; \echo :SQLSTATE
-WITH gone AS (DELETE FROM jit.events RETURNING 1) SELECT count(*) FROM gone; \echo :SQLSTATE
+WITH gone AS (DELETE FROM jit_private.events RETURNING 1) SELECT count(*) FROM gone; \echo :SQLSTATE
 DROP TABLE jit_private.events; \echo :SQLSTATE
 TABLE record;
 -- Others cannot even read it, and writing is nobody's by any right on the tables.
 \c - alice
 SELECT count(*) FROM jit.events; \echo :SQLSTATE
-DELETE FROM jit.events; \echo :SQLSTATE
+DELETE FROM jit_private.events; \echo :SQLSTATE
 SELECT count(*) FROM jit_private.events; \echo :SQLSTATE
 DELETE FROM jit_private.events; \echo :SQLSTATE
 \c - postgres
@@ -120,20 +120,20 @@ GRANT ALL ON ALL TABLES IN SCHEMA jit, jit_private TO events_granted;
 GRANT ALL ON ALL SEQUENCES IN SCHEMA jit_private TO events_granted;
 GRANT ALL ON SCHEMA jit_private TO events_granted;
 \c - events_writer
-INSERT INTO jit.events (at, kind, details) VALUES (now(), 'forged', '{}'); \echo :SQLSTATE
-UPDATE jit.events SET actor = 'mallory'; \echo :SQLSTATE
-DELETE FROM jit.events; \echo :SQLSTATE
-INSERT INTO jit.endings (grant_id, at, kind) VALUES (1, now(), 'expired'); \echo :SQLSTATE
-DELETE FROM jit.endings; \echo :SQLSTATE
-DELETE FROM jit.reviews; \echo :SQLSTATE
+INSERT INTO jit_private.events (at, kind, details) VALUES (now(), 'forged', '{}'); \echo :SQLSTATE
+UPDATE jit_private.events SET actor = 'mallory'; \echo :SQLSTATE
+DELETE FROM jit_private.events; \echo :SQLSTATE
+INSERT INTO jit_private.endings (grant_id, at, kind) VALUES (1, now(), 'expired'); \echo :SQLSTATE
+DELETE FROM jit_private.endings; \echo :SQLSTATE
+DELETE FROM jit_private.reviews; \echo :SQLSTATE
 INSERT INTO jit_private.events (at, kind, details) VALUES (now(), 'forged', '{}'); \echo :SQLSTATE
 UPDATE jit_private.events SET actor = 'mallory'; \echo :SQLSTATE
 DELETE FROM jit_private.events; \echo :SQLSTATE
 \c - events_granted
-INSERT INTO jit.events (at, kind, details) VALUES (now(), 'forged', '{}'); \echo :SQLSTATE
-UPDATE jit.events SET actor = 'mallory'; \echo :SQLSTATE
+INSERT INTO jit_private.events (at, kind, details) VALUES (now(), 'forged', '{}'); \echo :SQLSTATE
+UPDATE jit_private.events SET actor = 'mallory'; \echo :SQLSTATE
 TRUNCATE jit_private.events; \echo :SQLSTATE
-DELETE FROM jit.endings; \echo :SQLSTATE
+DELETE FROM jit_private.endings; \echo :SQLSTATE
 INSERT INTO jit_private.events (at, kind, details) VALUES (now(), 'forged', '{}'); \echo :SQLSTATE
 DELETE FROM jit_private.endings; \echo :SQLSTATE
 COPY jit_private.events (at, kind, details) FROM stdin; \echo :SQLSTATE
@@ -144,12 +144,12 @@ TABLE record;
 GRANT SELECT ON jit.events TO frank;
 \c - frank
 SELECT count(*) > 20 FROM jit.events;
-DELETE FROM jit.events; \echo :SQLSTATE
+DELETE FROM jit_private.events; \echo :SQLSTATE
 -- A superuser who must has to switch the trigger off first, which is DDL.
 \c - postgres
 BEGIN;
 ALTER TABLE jit_private.events DISABLE TRIGGER append_only;
-DELETE FROM jit.events WHERE id = 1;
+DELETE FROM jit_private.events WHERE id = 1;
 SELECT count(*) FROM jit.events WHERE id = 1;
 ROLLBACK;
 TABLE record;

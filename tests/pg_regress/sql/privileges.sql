@@ -139,11 +139,11 @@ CREATE TEMP VIEW over AS SELECT * FROM jit_private.grants;
 SELECT count(*) FROM over;
 DELETE FROM over;
 \set VERBOSITY default
-UPDATE jit.grants SET ends_at = ends_at + '1 year';
+UPDATE jit_private.grants SET ends_at = ends_at + '1 year';
 \set VERBOSITY terse
-UPDATE jit.scopes SET enabled = false;
-UPDATE jit.approvers SET role_id = 'wanda'::regrole;
-INSERT INTO jit.endings (grant_id, at, kind) VALUES (1, now(), 'revoked');
+UPDATE jit_private.scopes SET enabled = false;
+UPDATE jit_private.approvers SET role_id = 'wanda'::regrole;
+INSERT INTO jit_private.endings (grant_id, at, kind) VALUES (1, now(), 'revoked');
 COPY jit.endings (grant_id, at, kind) FROM STDIN;
 1	now	revoked
 \.
@@ -157,8 +157,8 @@ SET session_replication_role = replica;
 GRANT SET ON PARAMETER session_replication_role TO wanda;
 \c - wanda
 SET session_replication_role = replica;
-DELETE FROM jit.endings;
-UPDATE jit.grants SET ends_at = ends_at + '1 year';
+DELETE FROM jit_private.endings;
+UPDATE jit_private.grants SET ends_at = ends_at + '1 year';
 DELETE FROM jit_private.endings;
 UPDATE jit_private.grants SET ends_at = ends_at + '1 year';
 RESET session_replication_role;
@@ -224,18 +224,18 @@ GRANT SELECT ON jit.events TO erin;
 \c - erin
 SELECT kind, request_id, login, details ->> 'reason' AS reason FROM jit.events WHERE request_id = :r2 ORDER BY id;
 SELECT count(*) FROM jit.requests;
-DELETE FROM jit.events;
+DELETE FROM jit_private.events;
 \c - postgres
 REVOKE SELECT ON jit.events FROM erin;
 
 -- Events, endings and reviews: a superuser cannot change them by oversight.
 \set VERBOSITY terse
-UPDATE jit.events SET details = '{}';
-DELETE FROM jit.endings WHERE false;
+UPDATE jit_private.events SET details = '{}';
+DELETE FROM jit_private.endings WHERE false;
 TRUNCATE jit_private.reviews;
 BEGIN;
 SET LOCAL session_replication_role = replica;
-DELETE FROM jit.events;
+DELETE FROM jit_private.events;
 ROLLBACK;
 
 REVOKE SET ON PARAMETER session_replication_role FROM wanda;

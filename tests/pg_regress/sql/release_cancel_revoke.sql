@@ -187,7 +187,7 @@ SELECT id, state, ended_how FROM jit.my_grants WHERE id IN (:later, :latest) ORD
 \c - postgres
 \set ON_ERROR_ROLLBACK on
 BEGIN;
-UPDATE jit.grants SET starts_at = starts_at - interval '1 day', ends_at = ends_at - interval '1 day' WHERE id = 6;
+UPDATE jit_private.grants SET starts_at = starts_at - interval '1 day', ends_at = ends_at - interval '1 day' WHERE id = 6;
 SET SESSION AUTHORIZATION bob;
 SELECT jit_revoke(6, 'enough'); \echo :SQLSTATE
 SET SESSION AUTHORIZATION alice;

@@ -53,12 +53,12 @@ SELECT id FROM jit.pending ORDER BY id;
 \c - postgres
 GRANT support_lead TO dave;
 BEGIN;
-UPDATE jit.requests SET lapses_at = clock_timestamp() WHERE id = :one;
+UPDATE jit_private.requests SET lapses_at = clock_timestamp() WHERE id = :one;
 SET SESSION AUTHORIZATION dave;
 SELECT id FROM jit.pending ORDER BY id;
 ROLLBACK;
 BEGIN;
-UPDATE jit.scopes SET enabled = false WHERE name = 's';
+UPDATE jit_private.scopes SET enabled = false WHERE name = 's';
 SET SESSION AUTHORIZATION dave;
 SELECT id FROM jit.pending ORDER BY id;
 ROLLBACK;
@@ -74,8 +74,8 @@ SELECT id, scope, key, all_rows, grantee, reason, duration, state, decided_by, d
   FROM jit.my_requests ORDER BY id;
 \c - postgres
 BEGIN;
-UPDATE jit.requests SET lapses_at = clock_timestamp() WHERE id = :two;
-UPDATE jit.scopes SET enabled = false WHERE name = 'other';
+UPDATE jit_private.requests SET lapses_at = clock_timestamp() WHERE id = :two;
+UPDATE jit_private.scopes SET enabled = false WHERE name = 'other';
 SELECT id, state FROM jit.requests WHERE id IN (:two, :other) ORDER BY id;
 SET SESSION AUTHORIZATION alice;
 SELECT id, state, time_left FROM jit.my_requests WHERE id = :two;
@@ -110,7 +110,7 @@ SELECT id, scope, key, all_rows, grantee, reason, ends_at - starts_at AS length,
 -- One that has ended by the clock, before the worker has made a note of it.
 \c - postgres
 BEGIN;
-UPDATE jit.grants SET starts_at = clock_timestamp() - interval '1 hour', ends_at = clock_timestamp() WHERE id = :one;
+UPDATE jit_private.grants SET starts_at = clock_timestamp() - interval '1 hour', ends_at = clock_timestamp() WHERE id = :one;
 SET SESSION AUTHORIZATION alice;
 SELECT id, state, ended_how FROM jit.my_grants WHERE id = :one;
 ROLLBACK;
