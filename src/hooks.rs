@@ -45,6 +45,11 @@ pub fn init() {
         pg_sys::RegisterSubXactCallback(Some(subtransaction_changed), std::ptr::null_mut());
         PREVIOUS_ANALYZE = pg_sys::post_parse_analyze_hook;
         pg_sys::post_parse_analyze_hook = Some(post_parse_analyze);
+        // Statements that the client has prepared before are analysed again, so that the calls in them
+        // get known. Only sets flags.
+        if !pg_sys::process_shared_preload_libraries_in_progress {
+            pg_sys::ResetPlanCache();
+        }
     }
 }
 

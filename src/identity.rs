@@ -49,6 +49,11 @@ impl Identity {
 
     /// A shared login acts for nobody in particular: it must become somebody first.
     pub fn refuse_shared(&self) -> Outcome<()> {
+        if settings::shared_logins_forged() {
+            return Err(Refusal::not_allowed("this session has tried to set jit_rls.shared_logins")
+                .detail("It may not, and the value that a superuser has set is lost to it: it cannot be known who is acting.")
+                .hint("Connect again without that setting."));
+        }
         if !is_shared_login(self.actor.id) {
             return Ok(());
         }
@@ -164,8 +169,11 @@ thread_local! {
     static SHARED: RefCell<(Option<u64>, Vec<String>)> = const { RefCell::new((None, Vec::new())) };
 }
 
-/// Whether the role is named in `jit_rls.shared_logins`.
+/// Whether the role is named in `jit_rls.shared_logins`; every role, where that cannot be known.
 pub fn is_shared_login(role: Oid) -> bool {
+    if settings::shared_logins_forged() {
+        return true;
+    }
     let generation = settings::shared_logins_generation();
     if SHARED.with_borrow(|shared| shared.0 != Some(generation)) {
         let names = settings::shared_logins();

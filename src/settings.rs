@@ -10,7 +10,7 @@ use crate::identity;
 
 /// Logins that many people share, such as a connection pooler's. PGC_SUSET: whoever could
 /// add or remove a name could become another person.
-static SHARED_LOGINS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static SHARED_LOGINS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// Lets decisions be made from inside functions, for people who wrap `jit_approve` in one of
 /// their own. PGC_SUSET: it opens the door to decisions that nobody meant to make.
@@ -18,9 +18,13 @@ static ALLOW_INDIRECT_DECISIONS: GucSetting<bool> = GucSetting::<bool>::new(fals
 
 thread_local! {
     static SHARED_LOGINS_GENERATION: Cell<u64> = const { Cell::new(0) };
+    static FORGED: Cell<bool> = const { Cell::new(false) };
 }
 
 pub fn init() {
+    // SAFETY: a constant C string; missing_ok gives NULL.
+    let had_a_value =
+        unsafe { !pg_sys::GetConfigOption(c"jit_rls.shared_logins".as_ptr(), true, false).is_null() };
     // SAFETY: the hooks below have the signatures of GucStringCheckHook and
     // GucStringAssignHook, are guarded, and live as long as the process.
     unsafe {
@@ -36,6 +40,7 @@ pub fn init() {
             None,
         );
     }
+    FORGED.set(had_a_value && SHARED_LOGINS.get().is_none());
     GucRegistry::define_bool_guc(
         c"jit_rls.allow_indirect_decisions",
         c"Allows decisions from inside functions, views and triggers.",
@@ -58,6 +63,15 @@ pub fn shared_logins() -> Vec<String> {
 /// Changes with each assignment, so that what was derived from the old value can be dropped.
 pub fn shared_logins_generation() -> u64 {
     SHARED_LOGINS_GENERATION.get()
+}
+
+/// Whether somebody who may not has tried to set `jit_rls.shared_logins` before the library was loaded.
+///
+/// Until then a setting is a placeholder that anybody can put a value into; with `options` of the
+/// connection, in the place of the superuser's, which is lost. guc.c refuses the value when the setting
+/// is defined and leaves the default, which nothing else sets: NULL. Such a session is nobody.
+pub fn shared_logins_forged() -> bool {
+    FORGED.get()
 }
 
 pub fn allow_indirect_decisions() -> bool {
