@@ -128,7 +128,7 @@ COMMENT ON COLUMN jit_private.requests.rules IS 'the rules of the scope when thi
 COMMENT ON COLUMN jit_private.requests.origin IS 'the database it was made in, see jit.origin(); void elsewhere';
 
 CREATE TABLE jit_private.reviews (
-    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id         bigint NOT NULL GENERATED ALWAYS AS IDENTITY (CYCLE),
     request_id bigint NOT NULL,
     at         timestamptz NOT NULL,
     decision   text NOT NULL CHECK (decision IN ('approve', 'deny')),
@@ -141,6 +141,7 @@ CREATE TABLE jit_private.reviews (
     comment    text,
     duration   interval
 );
+-- The id is not unique, see jit_private.events.
 CREATE INDEX reviews_request ON jit_private.reviews (request_id);
 COMMENT ON TABLE jit_private.reviews IS 'each yes and no, by whom, and by which approver roles';
 

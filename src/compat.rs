@@ -167,9 +167,11 @@ pub mod executor_run {
         execute_once: bool,
     ) {
         // SAFETY: passes on what execMain.c passed.
-        hooks::inside_executor(|| unsafe {
-            PREVIOUS.unwrap_or(standard)(query, direction, count, execute_once);
-        });
+        unsafe {
+            hooks::inside_executor((*query).sourceText, || {
+                PREVIOUS.unwrap_or(standard)(query, direction, count, execute_once);
+            });
+        }
     }
 
     #[cfg(feature = "pg18")]
@@ -185,9 +187,11 @@ pub mod executor_run {
         count: u64,
     ) {
         // SAFETY: passes on what execMain.c passed.
-        hooks::inside_executor(|| unsafe {
-            PREVIOUS.unwrap_or(standard)(query, direction, count);
-        });
+        unsafe {
+            hooks::inside_executor((*query).sourceText, || {
+                PREVIOUS.unwrap_or(standard)(query, direction, count);
+            });
+        }
     }
 }
 

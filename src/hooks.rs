@@ -8,10 +8,11 @@
 //! Everybody's statements pass through here. The hooks are not guarded as other functions are:
 //! pgrx's guard reports an error anew, without constraint, table and column names, position and
 //! context, which applications rely on. Errors jump over these frames instead, which hold nothing
-//! to drop; the counters are put right by the abort of the (sub)transaction that follows.
+//! to drop; the counters are put right by the abort of the subtransaction, or by the client's next
+//! message.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::{c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -29,6 +30,8 @@ thread_local! {
     /// Code blocks, procedure calls and after-triggers under way: all of them run what
     /// somebody else may have written.
     static FOREIGN_DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// When the client's message came that the counters belong to.
+    static MESSAGE: Cell<pg_sys::TimestampTz> = const { Cell::new(0) };
     /// The two counters at the start of each open subtransaction.
     static AT_SAVEPOINT: RefCell<Vec<(pg_sys::SubTransactionId, u32, u32)>> = const { RefCell::new(Vec::new()) };
 }
@@ -41,7 +44,6 @@ pub fn init() {
         pg_sys::ExecutorFinish_hook = Some(executor_finish);
         PREVIOUS_UTILITY = pg_sys::ProcessUtility_hook;
         pg_sys::ProcessUtility_hook = Some(process_utility);
-        pg_sys::RegisterXactCallback(Some(transaction_ended), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(subtransaction_changed), std::ptr::null_mut());
         PREVIOUS_ANALYZE = pg_sys::post_parse_analyze_hook;
         pg_sys::post_parse_analyze_hook = Some(post_parse_analyze);
@@ -70,25 +72,13 @@ unsafe extern "C-unwind" fn post_parse_analyze(
         if let Some(previous) = PREVIOUS_ANALYZE {
             previous(state, query, jumble);
         }
+        begin_message();
         let text = (*state).p_sourcetext;
         // A function can have the client's prepared statement analysed again, by EXECUTE: not at depth 0.
         let at_top = EXECUTOR_DEPTH.get() == 0 && FOREIGN_DEPTH.get() == 0;
         if at_top && !text.is_null() && text == pg_sys::debug_query_string {
             deliberate::mark(text, query);
         }
-    }
-}
-
-unsafe extern "C-unwind" fn transaction_ended(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
-    if event == pg_sys::XactEvent::XACT_EVENT_ABORT || event == pg_sys::XactEvent::XACT_EVENT_PARALLEL_ABORT {
-        // PostgresMain() forgets the statement before it aborts the transaction of an error. A
-        // ROLLBACK in a procedure aborts one too, while CALL goes on.
-        // SAFETY: reads a static of postgres.c.
-        if unsafe { pg_sys::debug_query_string.is_null() } {
-            EXECUTOR_DEPTH.set(0);
-            FOREIGN_DEPTH.set(0);
-        }
-        AT_SAVEPOINT.with(|open| open.try_borrow_mut().map(|mut open| open.clear()).unwrap_or_default());
     }
 }
 
@@ -117,6 +107,22 @@ unsafe extern "C-unwind" fn subtransaction_changed(
     });
 }
 
+unsafe extern "C-unwind" {
+    // Raw, for each statement: only reads a static of xact.c.
+    safe fn GetCurrentStatementStartTimestamp() -> pg_sys::TimestampTz;
+}
+
+/// With a new message of the client's, whatever was under way has ended, by an error or not.
+fn begin_message() {
+    let now = GetCurrentStatementStartTimestamp();
+    if MESSAGE.replace(now) != now {
+        EXECUTOR_DEPTH.set(0);
+        FOREIGN_DEPTH.set(0);
+        // Savepoints that stay open from an earlier message were made at depth 0.
+        AT_SAVEPOINT.with(|open| open.try_borrow_mut().map(|mut open| open.clear()).unwrap_or_default());
+    }
+}
+
 fn deeper(depth: &'static std::thread::LocalKey<Cell<u32>>) {
     depth.set(depth.get().saturating_add(1));
 }
@@ -125,11 +131,34 @@ fn back(depth: &'static std::thread::LocalKey<Cell<u32>>) {
     depth.set(depth.get().saturating_sub(1));
 }
 
-/// Runs `body` as one more run of the executor. `body` may leave by longjmp: it owns nothing.
-pub fn inside_executor(body: impl FnOnce()) {
+/// Runs `body` as one more run of the executor, of a plan made from `text`. `body` may leave by
+/// longjmp: it owns nothing.
+///
+/// The outermost run is the client's own only if it runs the text that the client has sent. Triggers at
+/// commit, functions that run while planning and the like find nothing around them either, and
+/// could have a statement run that the client has prepared earlier, with other arguments.
+pub fn inside_executor(text: *const c_char, body: impl FnOnce()) {
+    begin_message();
+    let foreign = EXECUTOR_DEPTH.get() == 0 && !is_the_clients(text);
+    if foreign {
+        deeper(&FOREIGN_DEPTH);
+    }
     deeper(&EXECUTOR_DEPTH);
     body();
     back(&EXECUTOR_DEPTH);
+    if foreign {
+        back(&FOREIGN_DEPTH);
+    }
+}
+
+/// By content: exec_execute_message() (postgres.c) shows a copy of the portal's text.
+fn is_the_clients(text: *const c_char) -> bool {
+    // SAFETY: C strings or NULL, which live as long as the statement.
+    unsafe {
+        let clients = pg_sys::debug_query_string;
+        text == clients
+            || !text.is_null() && !clients.is_null() && CStr::from_ptr(text) == CStr::from_ptr(clients)
+    }
 }
 
 /// AFTER triggers fire here, at the depth of the statement's own executor.
@@ -162,7 +191,8 @@ unsafe extern "C-unwind" fn process_utility(
         let node = (*statement).utilityStmt;
         // Of the utility commands only EXPLAIN ANALYZE carries out a plan that stands in the
         // client's text. What DO, CALL, EXECUTE and FETCH run was written elsewhere or earlier.
-        let foreign = (*node).type_ != pg_sys::NodeTag::T_ExplainStmt;
+        begin_message();
+        let foreign = !explains_the_clients_text(node);
         if foreign {
             deeper(&FOREIGN_DEPTH);
         }
@@ -172,6 +202,17 @@ unsafe extern "C-unwind" fn process_utility(
         after_utility(node);
         if foreign {
             back(&FOREIGN_DEPTH);
+        }
+    }
+}
+
+/// EXPLAIN of a query, and not of EXECUTE, CREATE TABLE AS or DECLARE CURSOR.
+unsafe fn explains_the_clients_text(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: after parse analysis, ExplainStmt.query is a Query (transformExplainStmt(), analyze.c).
+    unsafe {
+        (*node).type_ == pg_sys::NodeTag::T_ExplainStmt && {
+            let query: *mut pg_sys::Query = (*node.cast::<pg_sys::ExplainStmt>()).query.cast();
+            !query.is_null() && (*query).commandType != pg_sys::CmdType::CMD_UTILITY
         }
     }
 }

@@ -78,7 +78,36 @@ impl Owner {
         &self,
         sql: &'static str,
         args: &[DatumWithOid<'_>],
+        map: impl FnMut(&Row) -> T,
+    ) -> Vec<T> {
+        // SAFETY: takes a snapshot, which SPI copies (PushCopiedSnapshot()).
+        self.query_under(sql, args, map, false, || unsafe { pg_sys::GetLatestSnapshot() })
+    }
+
+    /// The first row of a query on catalogs alone, under a catalog snapshot. That does not begin the
+    /// transaction's own, where nobody has asked for one yet (LOCK TABLE under REPEATABLE READ).
+    pub fn first_of_catalogs<T>(
+        &self,
+        sql: &'static str,
+        args: &[DatumWithOid<'_>],
+        map: impl FnMut(&Row) -> T,
+    ) -> Option<T> {
+        // SAFETY: registered, so that it stays; released at the end of the transaction at the latest.
+        let snapshot =
+            unsafe { pg_sys::RegisterSnapshot(pg_sys::GetCatalogSnapshot(pg_sys::RelationRelationId)) };
+        let found = self.query_under(sql, args, map, true, || snapshot);
+        // SAFETY: registered above.
+        unsafe { pg_sys::UnregisterSnapshot(snapshot) };
+        found.into_iter().next()
+    }
+
+    fn query_under<T>(
+        &self,
+        sql: &'static str,
+        args: &[DatumWithOid<'_>],
         mut map: impl FnMut(&Row) -> T,
+        read_only: bool,
+        snapshot: impl FnOnce() -> pg_sys::Snapshot,
     ) -> Vec<T> {
         // SAFETY: SPI is connected for the span of the closure; result rows are read inside it.
         Spi::connect_mut(|_| unsafe {
@@ -91,14 +120,16 @@ impl Owner {
                 .iter()
                 .map(|arg| if arg.datum().is_some() { b' ' } else { b'n' } as std::ffi::c_char)
                 .collect();
-            pg_sys::CommandCounterIncrement();
+            if !read_only {
+                pg_sys::CommandCounterIncrement();
+            }
             let code = pg_sys::SPI_execute_snapshot(
                 plan,
                 values.as_mut_ptr(),
                 nulls.as_ptr(),
-                pg_sys::GetLatestSnapshot(),
+                snapshot(),
                 std::ptr::null_mut(),
-                false,
+                read_only,
                 true,
                 0,
             );

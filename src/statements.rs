@@ -37,6 +37,15 @@ pub fn check(node: *mut pg_sys::Node) {
                 check_list((*table).inhRelations);
                 check_elements((*table).tableElts);
             }
+            // The table comes first in it.
+            NodeTag::T_CreateForeignTableStmt => {
+                let table = &raw mut (*node.cast::<pg_sys::CreateForeignTableStmt>()).base;
+                check_list((*table).inhRelations);
+                check_elements((*table).tableElts);
+            }
+            NodeTag::T_AlterObjectDependsStmt => {
+                check_table((*node.cast::<pg_sys::AlterObjectDependsStmt>()).relation);
+            }
             NodeTag::T_AlterTableStmt => {
                 let alter = node.cast::<pg_sys::AlterTableStmt>();
                 check_table((*alter).relation);
@@ -132,7 +141,7 @@ fn stands_on_ours(view: Oid) -> bool {
     // Without our tables there is nothing to guard.
     let Ok(owner) = Owner::enter() else { return false };
     owner
-        .first(
+        .first_of_catalogs(
             "WITH RECURSIVE below (id) AS (
                  SELECT $1::oid
                   UNION
@@ -148,13 +157,16 @@ fn stands_on_ours(view: Oid) -> bool {
         .unwrap_or(false)
 }
 
-/// A table of schema `jit_private`, and the session is neither its owner nor a superuser.
+/// A relation of our schemas, and the session is neither its owner nor a superuser.
 fn is_ours(relation: Oid) -> bool {
     const CACHE: i32 = pg_sys::SysCacheIdentifier::RELOID as i32;
     // SAFETY: look-ups in the syscache; the tuple is pinned between search and release.
     unsafe {
-        let schema = pg_sys::get_namespace_oid(c"jit_private".as_ptr(), true);
-        if schema == Oid::INVALID || pg_sys::get_rel_namespace(relation) != schema || pg_sys::superuser() {
+        let schema = pg_sys::get_rel_namespace(relation);
+        let ours = [c"jit_private", c"jit"]
+            .iter()
+            .any(|name| pg_sys::get_namespace_oid(name.as_ptr(), true) == schema);
+        if schema == Oid::INVALID || !ours || pg_sys::superuser() {
             return false;
         }
         let tuple = pg_sys::SearchSysCache1(CACHE, pg_sys::Datum::from(relation));

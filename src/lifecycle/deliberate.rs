@@ -41,7 +41,7 @@ pub unsafe fn mark(text: *const c_char, query: *mut pg_sys::Query) {
     // SAFETY: the caller's promise; the walkers know every node of an analysed query.
     unsafe {
         // Most statements end here. A name in Unicode escapes is not found, and then refused.
-        if !mentions_us(CStr::from_ptr(text).to_bytes()) {
+        if !mentions_us(CStr::from_ptr(text).to_bytes()) || prepares(text) {
             return;
         }
         let mut query = query;
@@ -57,6 +57,22 @@ pub unsafe fn mark(text: *const c_char, query: *mut pg_sys::Query) {
             }
         }
         mark_node(query.cast(), std::ptr::null_mut());
+    }
+}
+
+/// Whether the text has a PREPARE in it. What SQL PREPARE has made keeps the text that it stood in, be
+/// that a function's; when the client binds it through the protocol, it can be analysed again, as if
+/// it were the client's own (RevalidateCachedQuery(), plancache.c).
+///
+/// Guarded, since it is called from frames that a Rust panic must not reach.
+#[pg_guard]
+unsafe extern "C-unwind" fn prepares(text: *const c_char) -> bool {
+    // SAFETY: any C string gives a list of RawStmt; this one has been parsed before.
+    unsafe {
+        let statements = pg_sys::raw_parser(text, pg_sys::RawParseMode::RAW_PARSE_DEFAULT);
+        pgrx::PgList::<pg_sys::RawStmt>::from_pg(statements)
+            .iter_ptr()
+            .any(|raw| (*(*raw).stmt).type_ == pg_sys::NodeTag::T_PrepareStmt)
     }
 }
 

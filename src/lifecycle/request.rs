@@ -206,7 +206,8 @@ fn ask(wish: Wish<'_>) -> Outcome<i64> {
                                    person, reason, duration, starts_at, created_at, lapses_at, epoch, rules, origin)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 * interval '1 microsecond', $14, $15,
                  $15 + $16 * interval '1 microsecond', $17, $18, $19)
-         ON CONFLICT DO NOTHING RETURNING id",
+         ON CONFLICT ((person[1]), grantee_id, scope_id, all_rows, coalesce(key, ''))
+            WHERE state = 'pending' AND person <> '{}' DO NOTHING RETURNING id",
         &[
             value(scope.id),
             value(scope.name.as_str()),

@@ -24,7 +24,7 @@ struct Yes {
 fn yeses(owner: &Owner, request: i64) -> Vec<Yes> {
     owner.query(
         "SELECT v.actor, v.person, (extract(epoch FROM v.duration) * 1000000)::bigint
-           FROM jit_private.reviews v WHERE v.request_id = $1 AND v.decision = 'approve' ORDER BY v.id",
+           FROM jit_private.reviews v WHERE v.request_id = $1 AND v.decision = 'approve' ORDER BY v.at",
         &[value(request)],
         |row| Yes { actor: row.must(1), person: row.must(2), duration: row.get(3) },
     )

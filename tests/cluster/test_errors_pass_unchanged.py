@@ -149,6 +149,8 @@ def test_errors_pass_unchanged(new_module_cluster, expected, libraries):
     if "pg_stat_statements" in libraries:
         calls = "SELECT sum(calls) FROM pg_stat_statements WHERE query LIKE 'SELECT shop.caught()%%'"
         assert cluster.value(calls, dbname=db) >= 1
+        calls = "SELECT sum(calls) FROM pg_stat_statements WHERE query LIKE '%%jit_approve(%%'"
+        assert cluster.value(calls, dbname=db) >= 1
     if "auto_explain" in libraries:
         assert "Query Text: SELECT shop.caught()" in cluster.log()
     cluster.stop()

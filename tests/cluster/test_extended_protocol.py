@@ -138,6 +138,64 @@ def test_checks_with_parameters(cluster, db, ask, bob):
         assert alice.execute("SELECT jit_active(%s, %s)", ["other", 0], **how).fetchone() == (False,)
 
 
+def test_statement_analysed_again_after_ddl(cluster, db, bob, ask):
+    cluster.execute("CREATE TABLE t (id bigint); GRANT SELECT ON t TO PUBLIC", dbname=db)
+    cluster.execute("INSERT INTO t VALUES (%s)", dbname=db, params=[ask()])
+    approve = "SELECT jit_approve(id) FROM t"
+    assert bob.execute(approve, prepare=True).fetchone()[0] == "approved"
+    cluster.execute("ALTER TABLE t ADD note text", dbname=db)
+    cluster.execute("UPDATE t SET id = %s", dbname=db, params=[ask()])
+    assert bob.execute(approve, prepare=True).fetchone()[0] == "approved"
+
+
+def test_a_portal_reopened_by_somebody_elses_function(cluster, db, bob, ask):
+    """A driver that fetches in batches keeps a named portal; a function may close it and open another of that name."""
+    request = ask()
+    cluster.psql(
+        f"""
+        CREATE SCHEMA trap AUTHORIZATION alice;
+        SET ROLE alice;
+        GRANT USAGE ON SCHEMA trap TO PUBLIC;
+        CREATE FUNCTION trap.f() RETURNS int LANGUAGE plpgsql AS $$
+        DECLARE c refcursor := 'batch';
+        BEGIN
+            CLOSE c;
+            OPEN c FOR SELECT public.jit_approve({request});
+            RETURN 1;
+        END $$;
+        """,
+        dbname=db,
+    )
+    bob = cluster.connect("bob", db, autocommit=False)
+    bob.execute("DECLARE batch CURSOR FOR SELECT generate_series(1, 10)::text")
+    bob.execute("FETCH 2 FROM batch")
+    bob.execute("SELECT trap.f()")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        bob.execute("FETCH 2 FROM batch")
+    bob.rollback()
+    assert cluster.value("SELECT count(*) FROM jit.reviews", dbname=db) == 0
+
+
+def test_a_session_can_decide_after_errors(cluster, db, bob, ask):
+    """Errors leave nested statements and code blocks at any depth: what was counted must be forgotten."""
+    cluster.execute(
+        "CREATE FUNCTION fails(n int) RETURNS int LANGUAGE plpgsql AS"
+        " $$ BEGIN IF n = 0 THEN RAISE 'no'; END IF; PERFORM fails(n - 1); RETURN 0; END $$",
+        dbname=db,
+    )
+    for sql in (
+        "SELECT fails(5)",
+        "DO $$ BEGIN PERFORM fails(3); END $$",
+        "DO $$ BEGIN BEGIN PERFORM fails(3); EXCEPTION WHEN others THEN NULL; END; PERFORM 1 / 0; END $$",
+        "SELECT 1 / 0",
+    ):
+        with pytest.raises(psycopg.Error):
+            bob.execute(sql)
+    bob.execute("DO $$ BEGIN BEGIN PERFORM fails(3); EXCEPTION WHEN others THEN NULL; END; END $$")
+    bob.execute("DO $$ BEGIN PERFORM 1; ROLLBACK; PERFORM 2; COMMIT; END $$")
+    assert bob.execute("SELECT jit_approve(%s)", [ask()]).fetchone()[0] == "approved"
+
+
 # ------------------------------------------------------------------ memory
 
 

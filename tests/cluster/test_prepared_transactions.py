@@ -79,6 +79,29 @@ def test_request(cluster, db, readers):
     assert readers() == {True}
 
 
+def test_disabling_a_scope_does_not_wait_for_a_prepared_request(cluster, db):
+    request = prepare(cluster, "alice", db, "SELECT jit_request('s', 'refund', key => '1')", [])
+    admin = cluster.connect(dbname=db, options="-c lock_timeout=1s")
+    admin.execute("SELECT jit.alter_scope('s', '{\"enabled\": false}')")
+    admin.execute("SELECT jit.alter_scope('s', '{\"enabled\": true}')")
+    cluster.execute("COMMIT PREPARED 'x'", dbname=db)
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="closed"):
+        cluster.approve(db, request)
+    # Made in an epoch that is over: the worker closes it.
+    state = "SELECT state FROM jit.requests WHERE id = %s"
+    wait_until(lambda: cluster.value(state, dbname=db, params=[request]) == "closed", "closed by the worker")
+
+
+def test_a_prepared_revocation_holds_up_nobody_elses(cluster, db, readers):
+    request = cluster.grant(db)
+    prepare(cluster, "bob", db, REVOKE, [request])
+    dave = cluster.connect("dave", db, options="-c lock_timeout=1s")
+    dave.execute(REVOKE, [request])
+    assert readers() == {False}
+    cluster.execute("COMMIT PREPARED 'x'", dbname=db)
+    assert readers() == {False}
+
+
 def test_several_acts_in_one_transaction(cluster, db, readers):
     """A grant and its ending: it never serves."""
     request = cluster.request(db)

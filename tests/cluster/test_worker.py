@@ -71,7 +71,7 @@ def test_many_expiries_at_once(cluster, db):
             f"""INSERT INTO jit_private.grants (id, scope_id, scope, key, all_rows, grantee, grantee_id, starts_at, ends_at, approved_by, epoch, origin)
                 SELECT 1000 + n, scope_id, scope, n::text, all_rows, grantee, grantee_id, starts_at, clock_timestamp() + {SECOND},
                        approved_by, epoch, origin
-                  FROM jit.grants, generate_series(1, 11000) n"""
+                  FROM jit_private.grants, generate_series(1, 11000) n"""
         )
     # Nobody told the worker of these; whatever comes next does.
     cluster.request(db, key="999999")
@@ -325,7 +325,7 @@ def test_shutdown_is_quick(new_cluster, mode):
     if mode == "fast":
         # One that waits for a lock.
         admin = cluster.connect(dbname=databases[0], autocommit=False)
-        admin.execute(f"LOCK TABLE {grants_table(cluster, databases[0])} IN ACCESS EXCLUSIVE MODE")
+        admin.execute("LOCK TABLE jit_private.grants IN ACCESS EXCLUSIVE MODE")
         pid = cluster.worker(databases[0])
         wait_for_lock = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
         cluster.create_scope(databases[0], "other")
@@ -334,11 +334,6 @@ def test_shutdown_is_quick(new_cluster, mode):
     assert cluster.stop(mode, timeout=20) == 0
     assert time.monotonic() - started < 5
     assert "PANIC" not in cluster.log()
-
-
-def grants_table(cluster, db):
-    """Where the rows are, whichever schema the tables live in."""
-    return cluster.value("SELECT c.oid::regclass::text FROM pg_class c WHERE c.relname = 'grants' AND c.relkind = 'r'", dbname=db)
 
 
 # ------------------------------------------------------------------ hostile surroundings
