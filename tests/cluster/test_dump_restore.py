@@ -204,6 +204,10 @@ def test_worker_looks_in_the_middle_of_a_restore(cluster):
     short = cluster.grant(source.db, key="9", duration="1 second")
     cluster.execute("SELECT jit_release(%s)", "alice", source.db, [short])
     wait_until(lambda: cluster.value("SELECT ends_at < now() FROM jit.grants WHERE id = %s", dbname=source.db, params=[short]))
+    # As if the dump had been made before the worker tidied it away.
+    tidied = "SELECT tidied_at IS NOT NULL FROM jit.grants WHERE id = %s"
+    wait_until(lambda: cluster.value(tidied, dbname=source.db, params=[short]), "tidied away")
+    cluster.execute("UPDATE jit_private.grants SET tidied_at = NULL WHERE id = %s", dbname=source.db, params=[short])
     source.last_event = cluster.value("SELECT max(id) FROM jit.events", dbname=source.db)
     source.last_request = short
     source.events = source.read_events(cluster, source.db)
