@@ -3,13 +3,15 @@
 use super::step::{Stop, batch};
 
 /// `now()` is right here: the statement is the first of its own transaction. Rows that somebody
-/// has locked are left for the next pass, as the foreign key of the ending would wait for them.
+/// has locked are left for the next pass. What a dump has brought was void from the beginning, and
+/// its endings may be loaded after it: nothing is put on record for it.
 const EXPIRE: &str = "
 WITH due AS MATERIALIZED (
     SELECT g.id, g.scope, g.ends_at
       FROM jit_private.grants g
      WHERE g.tidied_at IS NULL
        AND g.ends_at <= now()
+       AND g.origin = jit.origin()
        AND NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id)
      ORDER BY g.ends_at
      LIMIT 5000
@@ -37,6 +39,7 @@ WITH dead AS MATERIALIZED (
       FROM jit_private.scopes s
            JOIN jit_private.grants g ON g.scope_id = s.id AND g.epoch < s.epoch
      WHERE g.tidied_at IS NULL
+       AND g.origin = jit.origin()
        AND NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id)
      LIMIT 5000
        FOR KEY SHARE OF g SKIP LOCKED
@@ -52,7 +55,8 @@ WITH dead AS MATERIALIZED (
 )
 SELECT count(*) FROM event";
 
-/// Only endings that have committed are seen, so nothing alive is ever tidied away.
+/// Only endings that have committed are seen, so nothing alive is ever tidied away. Grants of another
+/// database's are void.
 ///
 /// Rows are updated by an array of ids, here and elsewhere: whatever statistics say, that is a
 /// look-up of each in the primary key. A join was planned as one of every live row with every
@@ -62,7 +66,7 @@ WITH ended AS MATERIALIZED (
     SELECT g.id
       FROM jit_private.grants g
      WHERE g.tidied_at IS NULL
-       AND EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id)
+       AND (g.origin <> jit.origin() OR EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id))
      LIMIT 5000
        FOR NO KEY UPDATE OF g SKIP LOCKED
 ), tidied AS (

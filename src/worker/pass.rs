@@ -23,10 +23,11 @@ SELECT (extract(epoch FROM greatest(least(d.at, c.now + interval '1 day'), c.now
        (SELECT least(
             (SELECT g.ends_at
                FROM jit_private.grants g
-              WHERE g.tidied_at IS NULL
+              WHERE g.tidied_at IS NULL AND g.origin = jit.origin()
                 AND NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id)
               ORDER BY g.ends_at LIMIT 1),
-            (SELECT r.lapses_at FROM jit_private.requests r WHERE r.state = 'pending' ORDER BY r.lapses_at LIMIT 1)
+            (SELECT r.lapses_at FROM jit_private.requests r
+              WHERE r.state = 'pending' AND r.origin = jit.origin() ORDER BY r.lapses_at LIMIT 1)
         ) AS at) d
  WHERE d.at IS NOT NULL";
 

@@ -11,6 +11,7 @@ WITH due AS MATERIALIZED (
       FROM jit_private.requests r
      WHERE r.state = 'pending'
        AND r.lapses_at <= now()
+       AND r.origin = jit.origin()
      ORDER BY r.lapses_at
      LIMIT 5000
        FOR NO KEY UPDATE SKIP LOCKED
@@ -29,15 +30,16 @@ WITH due AS MATERIALIZED (
 )
 SELECT count(*) FROM event";
 
-/// Requests of a scope that was disabled or dropped meanwhile, and those that a dump brought
-/// from another database.
+/// Requests of a scope that was disabled or dropped meanwhile. Those that a dump has brought are void as
+/// they are; the record of them stays what it was.
 macro_rules! hopeless {
     () => {
         "
       FROM jit_private.requests r
            JOIN jit_private.scopes s ON s.id = r.scope_id
      WHERE r.state = 'pending'
-       AND (r.epoch <> s.epoch OR NOT s.enabled OR s.dropped_at IS NOT NULL OR r.origin <> jit.origin())"
+       AND r.origin = jit.origin()
+       AND (r.epoch <> s.epoch OR NOT s.enabled OR s.dropped_at IS NOT NULL)"
     };
 }
 
@@ -54,9 +56,7 @@ WITH hopeless AS MATERIALIZED (
        SET state = 'closed', decided_at = clock_timestamp()
      WHERE r.id = ANY (ARRAY(SELECT h.id FROM hopeless h))
     RETURNING r.id, r.scope,
-              (SELECT CASE WHEN s.dropped_at IS NOT NULL THEN 'scope dropped'
-                           WHEN r.epoch <> s.epoch OR NOT s.enabled THEN 'scope disabled'
-                           ELSE 'made in another database' END
+              (SELECT CASE WHEN s.dropped_at IS NULL THEN 'scope disabled' ELSE 'scope dropped' END
                  FROM jit_private.scopes s WHERE s.id = r.scope_id) AS why
 ), event AS (
     INSERT INTO jit_private.events (at, kind, request_id, scope, details)
