@@ -67,6 +67,22 @@ def run_bobs_own(wanted):
 
 
 @pytest.mark.parametrize("explain", ["", "EXPLAIN ANALYZE"])
+def test_a_function_that_is_called(cluster, db, explain):
+    wanted, other = cluster.request(db, key="1"), cluster.request(db, key="2")
+    cluster.psql(
+        f"""
+        SET ROLE alice;
+        CREATE FUNCTION trap.decides() RETURNS int LANGUAGE plpgsql AS $$ {run_bobs_own(wanted)} RETURN 1; END $$;
+        """,
+        dbname=db,
+    )
+    bob = cluster.connect("bob", db, options=f"-c trap.explain={explain.replace(' ', chr(92) + ' ')}")
+    assert bob.execute("SELECT jit_approve(%s)", [other], prepare=True).fetchone()[0] == "approved"
+    tolerant(bob, "SELECT trap.decides()")
+    undecided(cluster, db, wanted)
+
+
+@pytest.mark.parametrize("explain", ["", "EXPLAIN ANALYZE"])
 def test_a_function_that_runs_while_planning(cluster, db, explain):
     wanted, other = cluster.request(db, key="1"), cluster.request(db, key="2")
     cluster.psql(

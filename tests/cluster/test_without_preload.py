@@ -244,3 +244,12 @@ def test_misspelt_settings_are_errors_once_it_is_loaded(cluster, db):
     session.execute("SELECT jit_whoami()")
     with pytest.raises(psycopg.errors.InvalidName):
         session.execute("SET jit_rls.shared_login = 'pooler'")
+
+
+def test_grants_of_a_copied_database_are_void_without_a_worker(cluster, db):
+    """Where a worker runs it would take them out of the index of live grants, too."""
+    cluster.grant(db, key="77")
+    assert cluster.active(db, key=77)
+    cluster.execute(f"CREATE DATABASE {db}_copy TEMPLATE {db}")
+    assert not cluster.active(f"{db}_copy", key=77)
+    assert cluster.value("SELECT count(*) FROM jit.grants WHERE tidied_at IS NULL", dbname=f"{db}_copy") > 0
