@@ -1,6 +1,6 @@
 //! Acting as the owner of the extension: the only way our functions touch the tables.
 //!
-//! Callers hold no privilege on schema `jit`. A lifecycle function decides who is asking and
+//! Callers hold no privilege on schema `jit_private`. A lifecycle function decides who is asking and
 //! then enters this guard, which switches to the owner and to settings under which no name
 //! and no text depends on the session.
 
@@ -15,7 +15,7 @@ use pgrx::prelude::*;
 
 use crate::errors::{Outcome, Refusal};
 
-/// While it lives, this backend is the owner of `jit.grants`.
+/// While it lives, this backend is the owner of `jit_private.grants`.
 pub struct Owner {
     user: Oid,
     context: i32,
@@ -233,7 +233,7 @@ fn broken(sql: &str, code: i32) -> Refusal {
     Refusal::new(pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("jit_rls: SPI said {code} to: {sql}"))
 }
 
-/// The owner of `jit.grants`, which is who ran CREATE EXTENSION.
+/// The owner of `jit_private.grants`, which is who ran CREATE EXTENSION.
 fn table_owner() -> Outcome<Oid> {
     const CACHE: i32 = pg_sys::SysCacheIdentifier::RELOID as i32;
     // SAFETY: look-ups by name with missing_ok; the tuple is pinned between search and release.

@@ -1,7 +1,7 @@
 //! How a session learns that its copy of the grants is stale.
 //!
 //! Whatever changes grants, endings or scopes invalidates the relcache entry of the empty
-//! table `jit.marker`. PostgreSQL carries such messages at commit and only then, through
+//! table `jit_private.marker`. PostgreSQL carries such messages at commit and only then, through
 //! two-phase commit and the WAL to standbys, and to the sender itself after each command and after
 //! a rollback. Here they only move counters.
 

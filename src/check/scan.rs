@@ -1,4 +1,4 @@
-//! Reads tables of schema `jit` as the system reads its catalogs: with `systable_beginscan()`,
+//! Reads tables of schema `jit_private` as the system reads its catalogs: with `systable_beginscan()`,
 //! no SPI, no privilege check, no plan. All the unsafe code of loading is here.
 //!
 //! A scan sees what has committed by now, not what had when the transaction began: with
