@@ -3,50 +3,67 @@
 
 -- ---------------------------------------------------------------- the check
 
+CREATE FUNCTION jit.plan_support(internal) RETURNS internal
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'jit_plan_support_wrapper';
+REVOKE ALL ON FUNCTION jit.plan_support(internal) FROM PUBLIC;
+COMMENT ON FUNCTION jit.plan_support(internal) IS
+    'for the planner: index conditions, estimates and costs of jit_active and jit_keys';
+
 CREATE FUNCTION @extschema@.jit_active(scope text) RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_active_scope_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    AS 'MODULE_PATHNAME', 'jit_active_scope_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_active(text) IS
     'true when the acting role holds an active grant for every row of the scope; false in every other case, never NULL';
 
 CREATE FUNCTION @extschema@.jit_active(scope text, key smallint) RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_active_int2_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    AS 'MODULE_PATHNAME', 'jit_active_int2_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_active(text, smallint) IS
     'true when an active grant of the acting role covers this key or all rows; never NULL; 42809 when the scope has keys of another kind';
 CREATE FUNCTION @extschema@.jit_active(scope text, key integer) RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_active_int4_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    AS 'MODULE_PATHNAME', 'jit_active_int4_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_active(text, integer) IS
     'true when an active grant of the acting role covers this key or all rows; never NULL; 42809 when the scope has keys of another kind';
 CREATE FUNCTION @extschema@.jit_active(scope text, key bigint) RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_active_int8_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    AS 'MODULE_PATHNAME', 'jit_active_int8_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_active(text, bigint) IS
     'true when an active grant of the acting role covers this key or all rows; never NULL; 42809 when the scope has keys of another kind';
 CREATE FUNCTION @extschema@.jit_active(scope text, key uuid) RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_active_uuid_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    AS 'MODULE_PATHNAME', 'jit_active_uuid_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_active(text, uuid) IS
     'true when an active grant of the acting role covers this key or all rows; never NULL; 42809 when the scope has keys of another kind';
 CREATE FUNCTION @extschema@.jit_active(scope text, key text) RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_active_text_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    AS 'MODULE_PATHNAME', 'jit_active_text_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_active(text, text) IS
     'true when an active grant of the acting role covers this key or all rows; never NULL; 42809 when the scope has keys of another kind';
 
 CREATE FUNCTION @extschema@.jit_keys(scope text, like_key smallint) RETURNS smallint[]
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_keys_int2_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    AS 'MODULE_PATHNAME', 'jit_keys_int2_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_keys(text, smallint) IS
     'the keys of the acting role''s active grants, sorted, without duplicates; all-rows grants add none; never NULL. The second argument only names the type';
 CREATE FUNCTION @extschema@.jit_keys(scope text, like_key integer) RETURNS integer[]
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_keys_int4_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    AS 'MODULE_PATHNAME', 'jit_keys_int4_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_keys(text, integer) IS
     'the keys of the acting role''s active grants, sorted, without duplicates; all-rows grants add none; never NULL. The second argument only names the type';
 CREATE FUNCTION @extschema@.jit_keys(scope text, like_key bigint) RETURNS bigint[]
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_keys_int8_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    AS 'MODULE_PATHNAME', 'jit_keys_int8_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_keys(text, bigint) IS
     'the keys of the acting role''s active grants, sorted, without duplicates; all-rows grants add none; never NULL. The second argument only names the type';
 CREATE FUNCTION @extschema@.jit_keys(scope text, like_key uuid) RETURNS uuid[]
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_keys_uuid_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    AS 'MODULE_PATHNAME', 'jit_keys_uuid_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_keys(text, uuid) IS
     'the keys of the acting role''s active grants, sorted, without duplicates; all-rows grants add none; never NULL. The second argument only names the type';
 CREATE FUNCTION @extschema@.jit_keys(scope text, like_key text) RETURNS text[]
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'jit_keys_text_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    AS 'MODULE_PATHNAME', 'jit_keys_text_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_keys(text, text) IS
     'the keys of the acting role''s active grants, sorted by bytes, without duplicates; all-rows grants add none; never NULL. The second argument only names the type';
 

@@ -165,6 +165,8 @@ CREATE TABLE jit_private.grants (
 CREATE INDEX grants_live ON jit_private.grants (grantee_id) WHERE tidied_at IS NULL;
 CREATE INDEX grants_due ON jit_private.grants (ends_at) WHERE tidied_at IS NULL;
 CREATE INDEX grants_scope ON jit_private.grants (scope_id) WHERE tidied_at IS NULL;
+-- Whether anybody holds every row of a scope: the planner asks.
+CREATE INDEX grants_all_rows ON jit_private.grants (scope_id) WHERE all_rows AND tidied_at IS NULL;
 COMMENT ON TABLE jit_private.grants IS 'the access that approved requests became; the id is the request''s';
 COMMENT ON COLUMN jit_private.grants.approved_by IS 'logins and actors of the approvers, whom the grant never serves';
 COMMENT ON COLUMN jit_private.grants.tidied_at IS 'set by the worker once an ending has committed, to keep the index of live grants small';
@@ -211,6 +213,10 @@ COMMENT ON TABLE jit_private.outbox IS 'events that the worker has not yet annou
 CREATE TABLE jit_private.marker ();
 COMMENT ON TABLE jit_private.marker IS 'empty; its relcache entry is the signal that grants have changed';
 
+-- The same for plans: those that are only right as long as nobody else holds all rows of a scope.
+CREATE TABLE jit_private.plan_marker ();
+COMMENT ON TABLE jit_private.plan_marker IS 'empty; its relcache entry is the signal that plans must be made anew';
+
 -- Rows are nobody's but the owner's, whatever privileges somebody has on every table of the
 -- database: pg_read_all_data sees none, and cannot lock one with SELECT FOR UPDATE.
 DO $rls$
@@ -218,7 +224,7 @@ DECLARE
     t text;
 BEGIN
     FOREACH t IN ARRAY ARRAY['installation', 'scopes', 'approvers', 'requesters', 'requests', 'reviews',
-                             'grants', 'endings', 'events', 'outbox', 'marker'] LOOP
+                             'grants', 'endings', 'events', 'outbox', 'marker', 'plan_marker'] LOOP
         EXECUTE format('ALTER TABLE jit_private.%I ENABLE ROW LEVEL SECURITY', t);
     END LOOP;
 END

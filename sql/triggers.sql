@@ -24,7 +24,7 @@ DECLARE
     t text;
 BEGIN
     FOREACH t IN ARRAY ARRAY['installation', 'scopes', 'approvers', 'requesters', 'requests', 'reviews',
-                             'grants', 'endings', 'events', 'outbox', 'marker'] LOOP
+                             'grants', 'endings', 'events', 'outbox', 'marker', 'plan_marker'] LOOP
         EXECUTE format('CREATE TRIGGER guard_write BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON jit_private.%I
                         FOR EACH STATEMENT EXECUTE FUNCTION jit.guard_write()', t);
         EXECUTE format('ALTER TABLE jit_private.%I ENABLE ALWAYS TRIGGER guard_write', t);
@@ -65,6 +65,28 @@ CREATE TRIGGER invalidate_update AFTER UPDATE ON jit_private.grants
                   NEW.approved_by, NEW.epoch, NEW.origin))
     EXECUTE FUNCTION jit.invalidate();
 ALTER TABLE jit_private.grants ENABLE ALWAYS TRIGGER invalidate_update;
+
+-- Plans are made on who holds all rows of a scope. Tidying counts here: the way through an index is
+-- open again.
+CREATE FUNCTION jit.invalidate_plans() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'jit_invalidate_plans_wrapper';
+REVOKE ALL ON FUNCTION jit.invalidate_plans() FROM PUBLIC;
+COMMENT ON FUNCTION jit.invalidate_plans() IS
+    'trigger: at commit, plans that were made on who holds all rows of a scope become stale in every backend';
+
+CREATE TRIGGER invalidate_plans_insert AFTER INSERT ON jit_private.grants
+    FOR EACH ROW WHEN (NEW.all_rows) EXECUTE FUNCTION jit.invalidate_plans();
+ALTER TABLE jit_private.grants ENABLE ALWAYS TRIGGER invalidate_plans_insert;
+CREATE TRIGGER invalidate_plans_update AFTER UPDATE ON jit_private.grants
+    FOR EACH ROW WHEN (OLD.all_rows OR NEW.all_rows) EXECUTE FUNCTION jit.invalidate_plans();
+ALTER TABLE jit_private.grants ENABLE ALWAYS TRIGGER invalidate_plans_update;
+CREATE TRIGGER invalidate_plans_delete AFTER DELETE ON jit_private.grants
+    FOR EACH ROW WHEN (OLD.all_rows) EXECUTE FUNCTION jit.invalidate_plans();
+ALTER TABLE jit_private.grants ENABLE ALWAYS TRIGGER invalidate_plans_delete;
+-- Which scope a name stands for.
+CREATE TRIGGER invalidate_plans AFTER INSERT OR DELETE OR UPDATE OF name, dropped_at ON jit_private.scopes
+    FOR EACH ROW EXECUTE FUNCTION jit.invalidate_plans();
+ALTER TABLE jit_private.scopes ENABLE ALWAYS TRIGGER invalidate_plans;
 
 -- Restoring a dump. Role OIDs mean nothing in another cluster. A rule is bound again by the
 -- role's name; a rule whose role is missing stays, with OID 0, which is nobody.

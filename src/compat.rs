@@ -96,6 +96,28 @@ pub fn owns_database(database: Oid, role: Oid) -> bool {
     }
 }
 
+/// Whether an index condition with an array can stand on a column that is not the index's first. Before
+/// 17, build_index_paths() (indxpath.c) looks at the clause that the condition was made from, a function, not
+/// at the condition, and takes the scan for sorted, which it is not.
+pub const ARRAYS_ON_LATER_INDEX_COLUMNS: bool = cfg!(any(feature = "pg17", feature = "pg18"));
+
+/// Whether the role may execute the function.
+pub fn may_execute(function: Oid, role: Oid) -> bool {
+    // SAFETY: both read the syscache.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        let result = pg_sys::pg_proc_aclcheck(function, role, pg_sys::ACL_EXECUTE as pg_sys::AclMode);
+        #[cfg(not(feature = "pg15"))]
+        let result = pg_sys::object_aclcheck(
+            pg_sys::ProcedureRelationId,
+            function,
+            role,
+            pg_sys::ACL_EXECUTE as pg_sys::AclMode,
+        );
+        result == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
 /// A callback for the walkers of nodeFuncs.c; true ends the walk.
 pub type Walker = unsafe extern "C-unwind" fn(node: *mut pg_sys::Node, context: *mut c_void) -> bool;
 

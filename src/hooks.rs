@@ -17,7 +17,9 @@ use std::ffi::{CStr, c_char, c_void};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::check::uses;
 use crate::lifecycle::deliberate;
+use crate::planner::dependence;
 use crate::{compat, statements, worker};
 
 static mut PREVIOUS_FINISH: pg_sys::ExecutorFinish_hook_type = None;
@@ -32,8 +34,15 @@ thread_local! {
     static FOREIGN_DEPTH: Cell<u32> = const { Cell::new(0) };
     /// When the client's message came that the counters belong to.
     static MESSAGE: Cell<pg_sys::TimestampTz> = const { Cell::new(0) };
-    /// The two counters at the start of each open subtransaction.
-    static AT_SAVEPOINT: RefCell<Vec<(pg_sys::SubTransactionId, u32, u32)>> = const { RefCell::new(Vec::new()) };
+    /// How it was at the start of each open subtransaction.
+    static AT_SAVEPOINT: RefCell<Vec<AtSavepoint>> = const { RefCell::new(Vec::new()) };
+}
+
+struct AtSavepoint {
+    subtransaction: pg_sys::SubTransactionId,
+    executor_depth: u32,
+    foreign_depth: u32,
+    planning: bool,
 }
 
 pub fn init() {
@@ -92,16 +101,24 @@ unsafe extern "C-unwind" fn subtransaction_changed(
         let Ok(mut open) = open.try_borrow_mut() else { return };
         match event {
             pg_sys::SubXactEvent::SUBXACT_EVENT_START_SUB => {
-                open.push((subtransaction, EXECUTOR_DEPTH.get(), FOREIGN_DEPTH.get()));
+                open.push(AtSavepoint {
+                    subtransaction,
+                    executor_depth: EXECUTOR_DEPTH.get(),
+                    foreign_depth: FOREIGN_DEPTH.get(),
+                    planning: uses::planning(),
+                });
             }
             pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
-                if let Some((_, executor, foreign)) = open.iter().find(|saved| saved.0 == subtransaction) {
-                    EXECUTOR_DEPTH.set(*executor);
-                    FOREIGN_DEPTH.set(*foreign);
+                if let Some(saved) = open.iter().find(|saved| saved.subtransaction == subtransaction) {
+                    EXECUTOR_DEPTH.set(saved.executor_depth);
+                    FOREIGN_DEPTH.set(saved.foreign_depth);
+                    uses::set_planning(saved.planning);
                 }
-                open.retain(|saved| saved.0 < subtransaction);
+                open.retain(|saved| saved.subtransaction < subtransaction);
             }
-            pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => open.retain(|saved| saved.0 < subtransaction),
+            pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
+                open.retain(|saved| saved.subtransaction < subtransaction);
+            }
             _ => {}
         }
     });
@@ -118,6 +135,7 @@ fn begin_message() {
     if MESSAGE.replace(now) != now {
         EXECUTOR_DEPTH.set(0);
         FOREIGN_DEPTH.set(0);
+        uses::set_planning(false);
         // Savepoints that stay open from an earlier message were made at depth 0.
         AT_SAVEPOINT.with(|open| open.try_borrow_mut().map(|mut open| open.clear()).unwrap_or_default());
     }
@@ -139,13 +157,19 @@ fn back(depth: &'static std::thread::LocalKey<Cell<u32>>) {
 /// could have a statement run that the client has prepared earlier, with other arguments.
 pub fn inside_executor(text: *const c_char, body: impl FnOnce()) {
     begin_message();
+    if uses::any() {
+        uses::refuse_if_ended();
+    }
     let foreign = EXECUTOR_DEPTH.get() == 0 && !is_the_clients(text);
     if foreign {
         deeper(&FOREIGN_DEPTH);
     }
     deeper(&EXECUTOR_DEPTH);
+    let planning = uses::set_planning(false);
     body();
+    uses::set_planning(planning);
     back(&EXECUTOR_DEPTH);
+    dependence::actor_may_have_changed();
     if foreign {
         back(&FOREIGN_DEPTH);
     }
@@ -200,6 +224,7 @@ unsafe extern "C-unwind" fn process_utility(
         let run = PREVIOUS_UTILITY.unwrap_or(compat::standard_process_utility);
         run(statement, text, read_only_tree, context, params, environment, destination, completion);
         after_utility(node);
+        dependence::actor_may_have_changed();
         if foreign {
             back(&FOREIGN_DEPTH);
         }

@@ -8,6 +8,7 @@ mod hooks;
 mod identity;
 mod lifecycle;
 mod origin;
+mod planner;
 mod privileged;
 mod settings;
 mod statements;
@@ -32,5 +33,6 @@ pub extern "C-unwind" fn _PG_init() {
     settings::init();
     check::init();
     hooks::init();
+    planner::init();
     worker::init();
 }

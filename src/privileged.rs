@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::{self, Oid};
@@ -50,6 +51,7 @@ impl Owner {
         }
         // SAFETY: a level is closed by AtEOXact_GUC() in Drop, or by transaction abort.
         let guc_level = unsafe { pg_sys::NewGUCNestLevel() };
+        GUARDS.fetch_add(1, Ordering::Relaxed);
         let guard = Owner { user, context, guc_level, _not_send: PhantomData };
         for (name, value) in PINNED {
             // SAFETY: constant C strings; GUC_ACTION_SAVE belongs to the level made above.
@@ -166,6 +168,7 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        GUARDS.fetch_sub(1, Ordering::Relaxed);
         // SAFETY: gives back what enter() took. On an error the settings are rolled back by
         // the abort of the (sub)transaction, which knows about its own levels.
         unsafe {
@@ -204,6 +207,14 @@ impl Row {
             .raise()
         })
     }
+}
+
+/// How many guards there are now.
+static GUARDS: AtomicU32 = AtomicU32::new(0);
+
+/// Whether a function of ours is at work on the tables.
+pub fn is_owner() -> bool {
+    GUARDS.load(Ordering::Relaxed) > 0
 }
 
 thread_local! {

@@ -6,6 +6,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use pgrx::prelude::*;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
+use crate::check::invalidation;
 use crate::identity;
 
 /// Logins that many people share, such as a connection pooler's. PGC_SUSET: whoever could
@@ -92,4 +93,5 @@ unsafe extern "C-unwind" fn check_shared_logins(
 #[pg_guard]
 unsafe extern "C-unwind" fn assign_shared_logins(_value: *const c_char, _extra: *mut c_void) {
     SHARED_LOGINS_GENERATION.set(SHARED_LOGINS_GENERATION.get() + 1);
+    invalidation::begin_epoch();
 }

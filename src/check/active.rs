@@ -2,118 +2,176 @@
 //!
 //! False in every case of doubt, never NULL. The one error is a key of a type that the
 //! scope's keys cannot be compared with: a mistake in the policy, which would deny for ever.
+//!
+//! Each function has a fast way, for a call whose scope has been resolved before and still is what
+//! it was, and a slow way, guarded as pgrx guards functions. The fast way is not: an error in
+//! AcceptInvalidationMessages() jumps over it, and it holds nothing to drop.
 
+use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use pgrx::pg_sys::{Datum, FunctionCallInfo};
+use pgrx::varlena;
 
-use super::arguments::{Text, argument, sql_functions};
-use super::cache::{self, Who};
-use super::call_site::{Target, check_family, resolve};
+use super::arguments::{Text, argument, unguarded_sql_functions};
+use super::call_site::{check_family, known, remember, resolve};
 use super::family::Family;
-use super::load::{Keys, ScopeGrants};
-use super::{clock, invalidation};
+use super::grants::{Keys, ScopeGrants};
+use super::invalidation;
 
-enum Key<'call> {
-    /// The call is about the whole scope, or the key is NULL: only a grant for all rows counts.
-    None,
-    Int(i64),
-    Uuid(&'call [u8; 16]),
-    Text(&'call [u8]),
+/// What a row is asked about.
+trait Asked: Sized {
+    /// What the scope's keys must be comparable with; None: the call is about the whole scope.
+    const FAMILY: Option<Family>;
+
+    /// Looks the key up in what the scope's grants open. None: not without calling PostgreSQL.
+    ///
+    /// # Safety
+    /// `fcinfo` comes from fmgr, for a function that takes such a key.
+    unsafe fn is_open(fcinfo: FunctionCallInfo, grants: &ScopeGrants) -> Option<bool>;
+
+    /// The same, calling whatever is needed. Only inside a guard.
+    ///
+    /// # Safety
+    /// As `is_open`.
+    unsafe fn is_open_at_all_costs(fcinfo: FunctionCallInfo, grants: &ScopeGrants) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { Self::is_open(fcinfo, grants).unwrap_or(false) }
+    }
 }
 
-impl Key<'_> {
-    fn family(&self) -> Option<Family> {
-        match self {
-            Key::None => None,
-            Key::Int(_) => Some(Family::Int),
-            Key::Uuid(_) => Some(Family::Uuid),
-            Key::Text(_) => Some(Family::Text),
+#[inline(always)]
+fn int_is_open(grants: &ScopeGrants, key: i64) -> Option<bool> {
+    Some(match &grants.keys {
+        Keys::Int(table) => grants.use_key(table, &key),
+        _ => grants.use_all_rows(),
+    })
+}
+
+#[inline(always)]
+fn text_is_open(grants: &ScopeGrants, key: &[u8]) -> bool {
+    match &grants.keys {
+        Keys::Text(table) => grants.use_key(table, key),
+        _ => grants.use_all_rows(),
+    }
+}
+
+struct WholeScope;
+impl Asked for WholeScope {
+    const FAMILY: Option<Family> = None;
+    #[inline(always)]
+    unsafe fn is_open(_fcinfo: FunctionCallInfo, grants: &ScopeGrants) -> Option<bool> {
+        Some(grants.use_all_rows())
+    }
+}
+
+macro_rules! integer_keys {
+    ($($name:ident: $type:ty;)*) => { $(
+        struct $name;
+        impl Asked for $name {
+            const FAMILY: Option<Family> = Some(Family::Int);
+            #[inline(always)]
+            unsafe fn is_open(fcinfo: FunctionCallInfo, grants: &ScopeGrants) -> Option<bool> {
+                // SAFETY: the caller's promise. NULL is no key.
+                match unsafe { argument(fcinfo, 1) } {
+                    Some(key) => int_is_open(grants, key.value() as $type as i64),
+                    None => Some(grants.use_all_rows()),
+                }
+            }
+        }
+    )* };
+}
+integer_keys! {
+    Int2: i16;
+    Int4: i32;
+    Int8: i64;
+}
+
+struct Uuid;
+impl Asked for Uuid {
+    const FAMILY: Option<Family> = Some(Family::Uuid);
+    #[inline(always)]
+    unsafe fn is_open(fcinfo: FunctionCallInfo, grants: &ScopeGrants) -> Option<bool> {
+        // SAFETY: the caller's promise: a uuid is a pointer to 16 bytes, which stay during the call.
+        let key = unsafe { argument(fcinfo, 1).and_then(|key| key.cast_mut_ptr::<[u8; 16]>().as_ref()) };
+        Some(match (key, &grants.keys) {
+            (Some(key), Keys::Uuid(table)) => grants.use_key(table, key),
+            _ => grants.use_all_rows(),
+        })
+    }
+}
+
+struct TextKey;
+impl Asked for TextKey {
+    const FAMILY: Option<Family> = Some(Family::Text);
+    #[inline(always)]
+    unsafe fn is_open(fcinfo: FunctionCallInfo, grants: &ScopeGrants) -> Option<bool> {
+        // SAFETY: the caller's promise: a text, which stays during the call and says itself how it is
+        // stored. One that must be copied first is left to the slow way.
+        unsafe {
+            let Some(key) = argument(fcinfo, 1) else { return Some(grants.use_all_rows()) };
+            let start = key.cast_mut_ptr();
+            if varlena::varatt_is_1b_e(start) || varlena::varatt_is_4b_c(start) {
+                return None;
+            }
+            Some(text_is_open(grants, Text::new(key).bytes()))
+        }
+    }
+
+    unsafe fn is_open_at_all_costs(fcinfo: FunctionCallInfo, grants: &ScopeGrants) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match argument(fcinfo, 1) {
+                Some(key) => text_is_open(grants, Text::new(key).bytes()),
+                None => grants.use_all_rows(),
+            }
         }
     }
 }
 
-/// The grant that opens the row now, if one does.
-fn open(grants: &ScopeGrants, key: &Key, now: i64) -> Option<i64> {
-    let keyed = match (key, &grants.keys) {
-        (Key::Int(key), Keys::Int(table)) => table.open(key, now),
-        (Key::Uuid(key), Keys::Uuid(table)) => table.open(*key, now),
-        (Key::Text(key), Keys::Text(table)) => table.open(*key, now),
-        _ => None,
-    };
-    keyed.or_else(|| grants.all_rows(now))
+/// # Safety
+/// `fcinfo` comes from fmgr, for a function that takes such a key.
+#[inline(always)]
+unsafe fn active<A: Asked>(fcinfo: FunctionCallInfo) -> Datum {
+    // SAFETY: the caller's promise; up to here there is nothing to drop.
+    unsafe {
+        // First of all: whatever has ended and committed by now must be known.
+        invalidation::accept_unguarded();
+        let answer = match known(fcinfo) {
+            Some(Some(grants)) => A::is_open(fcinfo, grants),
+            Some(None) => Some(false),
+            None => None,
+        };
+        match answer {
+            Some(open) => open.into(),
+            None => pgrx_extern_c_guard(|| slowly::<A>(fcinfo)),
+        }
+    }
 }
 
 /// # Safety
-/// `fcinfo` comes from fmgr, and its first argument is a text.
-unsafe fn active(fcinfo: FunctionCallInfo, key: &Key) -> Datum {
-    // First of all: whatever has ended and committed by now must be known.
-    invalidation::accept();
-    // SAFETY: the caller's promise.
-    let Some((copy, Target::Scope { keys, position })) = (unsafe { resolve(fcinfo, Who::now()) }) else {
-        return false.into();
-    };
-    if let Some(given) = key.family() {
-        // SAFETY: the caller's promise.
-        unsafe { check_family(fcinfo, "jit_active", keys, given) };
-    }
-    // The clock last: loading may have taken a while.
-    let now = clock::now();
-    let grant =
-        position.and_then(|position| cache::with(copy, position, |grants| open(grants, key, now))).flatten();
-    grant.is_some().into()
-}
-
-/// # Safety
-/// `fcinfo` comes from fmgr, for the SQL function of that signature. So for the others.
-unsafe fn whole_scope(fcinfo: FunctionCallInfo) -> Datum {
-    // SAFETY: the caller's promise.
-    unsafe { active(fcinfo, &Key::None) }
-}
-
-unsafe fn int2(fcinfo: FunctionCallInfo) -> Datum {
-    // SAFETY: the caller's promise: the second argument is a smallint.
+/// As [`active`].
+#[cold]
+#[inline(never)]
+unsafe fn slowly<A: Asked>(fcinfo: FunctionCallInfo) -> Datum {
+    // SAFETY: the caller's promise. Nothing is loaded between `resolve` and the look.
     unsafe {
-        let key = argument(fcinfo, 1).map_or(Key::None, |key| Key::Int(i64::from(key.value() as i16)));
-        active(fcinfo, &key)
+        let Some(resolved) = resolve(fcinfo).filter(|resolved| resolved.live) else { return false.into() };
+        let has_key = argument(fcinfo, 1).is_some();
+        let fits = A::FAMILY.is_none_or(|family| resolved.keys.is_some_and(|keys| keys.family == family));
+        if let Some(given) = A::FAMILY.filter(|_| has_key) {
+            check_family(fcinfo, "jit_active", resolved.keys, given);
+        }
+        if fits {
+            remember(fcinfo, &resolved);
+        }
+        resolved.grants.as_ref().is_some_and(|grants| A::is_open_at_all_costs(fcinfo, grants)).into()
     }
 }
 
-unsafe fn int4(fcinfo: FunctionCallInfo) -> Datum {
-    // SAFETY: the caller's promise: the second argument is an integer.
-    unsafe {
-        let key = argument(fcinfo, 1).map_or(Key::None, |key| Key::Int(i64::from(key.value() as i32)));
-        active(fcinfo, &key)
-    }
-}
-
-unsafe fn int8(fcinfo: FunctionCallInfo) -> Datum {
-    // SAFETY: the caller's promise: the second argument is a bigint.
-    unsafe {
-        let key = argument(fcinfo, 1).map_or(Key::None, |key| Key::Int(key.value() as i64));
-        active(fcinfo, &key)
-    }
-}
-
-unsafe fn uuid(fcinfo: FunctionCallInfo) -> Datum {
-    // SAFETY: the caller's promise: the second argument is a uuid, a pointer to 16 bytes that stay.
-    unsafe {
-        let key = argument(fcinfo, 1).and_then(|key| key.cast_mut_ptr::<[u8; 16]>().as_ref());
-        active(fcinfo, &key.map_or(Key::None, Key::Uuid))
-    }
-}
-
-unsafe fn text(fcinfo: FunctionCallInfo) -> Datum {
-    // SAFETY: the caller's promise: the second argument is a text, which stays during the call.
-    unsafe {
-        let key = argument(fcinfo, 1).map(|key| Text::new(key));
-        active(fcinfo, &key.as_ref().map_or(Key::None, |key| Key::Text(key.bytes())))
-    }
-}
-
-sql_functions! {
-    jit_active_scope_wrapper, pg_finfo_jit_active_scope_wrapper => whole_scope;
-    jit_active_int2_wrapper, pg_finfo_jit_active_int2_wrapper => int2;
-    jit_active_int4_wrapper, pg_finfo_jit_active_int4_wrapper => int4;
-    jit_active_int8_wrapper, pg_finfo_jit_active_int8_wrapper => int8;
-    jit_active_uuid_wrapper, pg_finfo_jit_active_uuid_wrapper => uuid;
-    jit_active_text_wrapper, pg_finfo_jit_active_text_wrapper => text;
+unguarded_sql_functions! {
+    jit_active_scope_wrapper, pg_finfo_jit_active_scope_wrapper => active::<WholeScope>;
+    jit_active_int2_wrapper, pg_finfo_jit_active_int2_wrapper => active::<Int2>;
+    jit_active_int4_wrapper, pg_finfo_jit_active_int4_wrapper => active::<Int4>;
+    jit_active_int8_wrapper, pg_finfo_jit_active_int8_wrapper => active::<Int8>;
+    jit_active_uuid_wrapper, pg_finfo_jit_active_uuid_wrapper => active::<Uuid>;
+    jit_active_text_wrapper, pg_finfo_jit_active_text_wrapper => active::<TextKey>;
 }

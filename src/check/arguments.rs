@@ -10,7 +10,7 @@ use pgrx::varlena;
 use crate::errors::Refusal;
 
 /// Exports functions under the names that sql/functions.sql uses. By hand rather than with
-/// `#[pg_extern]`: the SQL is hand-written too, and these are called for each row.
+/// `#[pg_extern]`: the SQL is hand-written too.
 macro_rules! sql_functions {
     ($($symbol:ident, $info:ident => $body:path;)*) => { $(
         #[unsafe(no_mangle)]
@@ -21,15 +21,37 @@ macro_rules! sql_functions {
             // SAFETY: fmgr calls this with the arguments that the declaration names.
             unsafe { $body(fcinfo) }
         }
+        $crate::check::arguments::function_info!($info);
+    )* };
+}
+pub(crate) use sql_functions;
 
+/// The same for functions that guard what needs it themselves.
+macro_rules! unguarded_sql_functions {
+    ($($symbol:ident, $info:ident => $body:path;)*) => { $(
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $symbol(
+            fcinfo: ::pgrx::pg_sys::FunctionCallInfo,
+        ) -> ::pgrx::pg_sys::Datum {
+            // SAFETY: fmgr calls this with the arguments that the declaration names.
+            unsafe { $body(fcinfo) }
+        }
+        $crate::check::arguments::function_info!($info);
+    )* };
+}
+pub(crate) use unguarded_sql_functions;
+
+/// PG_FUNCTION_INFO_V1 of fmgr.h.
+macro_rules! function_info {
+    ($info:ident) => {
         #[unsafe(no_mangle)]
         #[doc(hidden)]
         pub extern "C-unwind" fn $info() -> &'static ::pgrx::pg_sys::Pg_finfo_record {
             &::pgrx::pg_sys::Pg_finfo_record { api_version: 1 }
         }
-    )* };
+    };
 }
-pub(crate) use sql_functions;
+pub(crate) use function_info;
 
 /// Argument `number`, None when NULL or not there.
 ///

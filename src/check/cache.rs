@@ -1,7 +1,8 @@
 //! The session's private copies of grants, one for each role that it has acted as lately.
 //!
 //! A copy is found only under the generation in which its load began, and is put here only when
-//! that has come to its end: an error in between leaves nothing.
+//! that has come to its end: an error in between leaves nothing. Before a copy goes, a new epoch
+//! begins ([`invalidation::epoch`]): call sites keep pointers into copies for as long as the epoch lasts.
 //! Nothing of PostgreSQL is called while the store is borrowed, so that no error and no
 //! re-entry can find it borrowed; callers keep a [`CopyRef`], never a reference.
 
@@ -9,12 +10,14 @@ use std::cell::{Cell, RefCell};
 
 use pgrx::pg_sys::Oid;
 
+use super::grants::ScopeGrants;
 use super::invalidation;
-use super::load::{Loaded, ScopeGrants, load};
+use super::key_table::Window;
+use super::load::{Loaded, load};
 use crate::identity;
 
 /// Whom a check is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Who {
     pub actor: Oid,
     pub login: Oid,
@@ -22,6 +25,7 @@ pub struct Who {
 
 impl Who {
     /// Parallel workers have their leader's: ParallelWorkerMain() (parallel.c) restores both.
+    #[inline(always)]
     pub fn now() -> Self {
         Who { actor: identity::actor(), login: identity::login() }
     }
@@ -55,8 +59,10 @@ struct Copy {
 /// Names a copy. It outlives the copy, which is then not found.
 #[derive(Clone, Copy)]
 pub struct CopyRef {
-    pub id: u64,
+    id: u64,
     place: usize,
+    /// As long as this epoch lasts, the copy is there and true.
+    pub epoch: u64,
 }
 
 /// How many roles a session can alternate between, by SET ROLE, without loading again.
@@ -81,22 +87,33 @@ impl Store {
             let use_number = self.uses.get() + 1;
             self.uses.set(use_number);
             copy.used.set(use_number);
-            Some(CopyRef { id: copy.id, place })
+            Some(CopyRef { id: copy.id, place, epoch: invalidation::epoch() })
         })
     }
 
-    /// In the place of the same role's old copy, else of none, else of the one unused longest.
-    fn put(&mut self, who: Who, state: State, scopes: Vec<ScopeGrants>) -> Option<CopyRef> {
-        self.last_id += 1;
-        let id = self.last_id;
-        let copy = Copy { id, who, state, used: Cell::new(self.uses.get()), scopes };
-        let (place, slot) = self.copies.iter_mut().enumerate().min_by_key(|(_, slot)| match slot {
-            Some(old) if old.who == who => (0, 0),
-            None => (1, 0),
-            Some(old) => (2, old.used.get()),
-        })?;
+    /// Clears a place for a copy: of what is stale, which is all let go, else of the copy unused
+    /// longest. Before the load, so that there are never two copies of the same grants.
+    fn make_room(&mut self, state: State) -> usize {
+        invalidation::begin_epoch();
+        for slot in &mut self.copies {
+            slot.take_if(|copy| copy.state != state);
+        }
+        let oldest = |slot: &Option<Copy>| slot.as_ref().map(|copy| copy.used.get());
+        let place = (0..COPIES).min_by_key(|place| self.copies.get(*place).and_then(oldest)).unwrap_or(0);
+        if let Some(slot) = self.copies.get_mut(place) {
+            *slot = None;
+        }
+        place
+    }
+
+    fn put(&mut self, place: usize, copy: Copy, epoch: u64) -> Option<CopyRef> {
+        let id = copy.id;
+        let slot = self.copies.get_mut(place)?;
+        if slot.is_some() {
+            invalidation::begin_epoch();
+        }
         *slot = Some(copy);
-        Some(CopyRef { id, place })
+        Some(CopyRef { id, place, epoch })
     }
 
     fn get(&self, copy: CopyRef) -> Option<&Copy> {
@@ -117,23 +134,42 @@ pub fn ensure(who: Who) -> Option<CopyRef> {
             return Some(copy);
         }
         pgrx::check_for_interrupts!();
+        let place = STORE.with_borrow_mut(|store| store.make_room(state));
+        // From before the load, like `state`: what comes meanwhile makes the copy stale.
+        let epoch = invalidation::epoch();
         match load(who) {
             Loaded::Nothing => return None,
             Loaded::Again => {}
             Loaded::Grants(scopes) => {
-                return STORE.with_borrow_mut(|store| store.put(who, state, scopes));
+                return STORE.with_borrow_mut(|store| {
+                    store.last_id += 1;
+                    let copy =
+                        Copy { id: store.last_id, who, state, used: Cell::new(store.uses.get()), scopes };
+                    store.put(place, copy, epoch)
+                });
             }
         }
     }
 }
 
-/// Where the grants of a scope stand in the copy, if it has any.
-pub fn position(copy: CopyRef, scope: i32) -> Option<usize> {
-    STORE
-        .with_borrow(|store| store.get(copy)?.scopes.binary_search_by_key(&scope, |grants| grants.scope).ok())
+/// The grants of a scope, NULL if the copy has none of it. To be followed as long as the copy's epoch
+/// lasts, and for an answer to a check that began in it.
+pub fn grants(copy: CopyRef, scope: i32) -> *const ScopeGrants {
+    STORE.with_borrow(|store| {
+        store
+            .get(copy)
+            .and_then(|copy| {
+                let at = copy.scopes.binary_search_by_key(&scope, |grants| grants.scope).ok()?;
+                copy.scopes.get(at)
+            })
+            .map_or(std::ptr::null(), std::ptr::from_ref)
+    })
 }
 
-/// Looks into the grants at [`position`]. `look` must call nothing that could raise or load.
-pub fn with<R>(copy: CopyRef, position: usize, look: impl FnOnce(&ScopeGrants) -> R) -> Option<R> {
-    STORE.with_borrow(|store| store.get(copy)?.scopes.get(position).map(look))
+/// Every grant in the copy, open or not. `look` must call nothing that could raise or load.
+pub fn each_window(copy: CopyRef, look: impl FnMut(&Window)) {
+    STORE.with_borrow(|store| {
+        let scopes = store.get(copy).map_or(&[][..], |copy| &copy.scopes);
+        scopes.iter().flat_map(ScopeGrants::windows).for_each(look);
+    });
 }

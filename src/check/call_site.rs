@@ -8,29 +8,38 @@ use pgrx::pg_sys::{self, FunctionCallInfo, NodeTag};
 use super::arguments::{Text, argument};
 use super::cache::{self, CopyRef, Who};
 use super::family::{Family, KeyKind};
+use super::grants::ScopeGrants;
 use super::scopes;
 use crate::errors::Refusal;
 
-/// What the scope argument means for one copy of grants.
-#[derive(Clone, Copy)]
-pub enum Target {
-    /// Unknown or disabled: nobody.
-    Nobody,
-    Scope {
-        keys: Option<KeyKind>,
-        /// Where the actor's grants stand in the copy.
-        position: Option<usize>,
-    },
-}
-
-/// Kept in `fn_extra`, which lives as long as the expression. Holds no pointer into a copy, and
-/// needs no destructor.
+/// Kept in `fn_extra`, which lives as long as the expression. It needs no destructor.
 struct CallSite {
     /// Whether every call names the same scope.
     constant: bool,
-    /// The copy that `target` is about; 0: none yet.
-    copy: u64,
-    target: Target,
+    who: Who,
+    /// In which the rest is true; 0: never.
+    epoch: u64,
+    /// NULL: none.
+    grants: *const ScopeGrants,
+}
+
+/// What the call's scope opens for the acting role, if this call has found that out before: then
+/// the inner None says that it is nothing.
+///
+/// # Safety
+/// `fcinfo` comes from fmgr. The result is for this call, and until anything is loaded.
+#[inline(always)]
+pub unsafe fn known<'call>(fcinfo: FunctionCallInfo) -> Option<Option<&'call ScopeGrants>> {
+    // SAFETY: flinfo is NULL in a direct call, else fmgr's, with our site or NULL in fn_extra. Before
+    // a copy goes, with all that is in it, the epoch ends: see `cache`.
+    unsafe {
+        let flinfo = (*fcinfo).flinfo.as_ref()?;
+        let site = flinfo.fn_extra.cast::<CallSite>().as_ref()?;
+        if site.epoch != super::invalidation::epoch() || site.who != Who::now() {
+            return None;
+        }
+        Some(site.grants.as_ref())
+    }
 }
 
 /// # Safety
@@ -43,27 +52,27 @@ unsafe fn call_site(fcinfo: FunctionCallInfo) -> *mut CallSite {
         if flinfo.fn_extra.is_null() {
             let site: *mut CallSite =
                 pg_sys::MemoryContextAlloc(flinfo.fn_mcxt, size_of::<CallSite>()).cast();
-            site.write(CallSite { constant: scope_is_constant(flinfo), copy: 0, target: Target::Nobody });
+            let constant = first_is_constant(flinfo.fn_expr.cast());
+            site.write(CallSite { constant, who: Who::now(), epoch: 0, grants: ptr::null() });
             flinfo.fn_extra = site.cast();
         }
         flinfo.fn_extra.cast()
     }
 }
 
-/// Whether the first argument is a Const node. Not get_fn_expr_arg_stable(), which says yes to
+/// Whether the call's first argument is a Const node. Not get_fn_expr_arg_stable(), which says yes to
 /// parameters too: plpgsql keeps the expression and changes the parameter.
 ///
 /// # Safety
-/// `flinfo` is fmgr's.
-unsafe fn scope_is_constant(flinfo: &pg_sys::FmgrInfo) -> bool {
-    // SAFETY: fn_expr is NULL or the node that is being evaluated; a List has as many elements
-    // as it says.
+/// `call` is NULL or the node that is being evaluated.
+unsafe fn first_is_constant(call: *mut pg_sys::Node) -> bool {
+    // SAFETY: a List has as many elements as it says.
     unsafe {
-        let Some(node) = flinfo.fn_expr.cast::<pg_sys::Node>().as_ref() else { return false };
+        let Some(node) = call.as_ref() else { return false };
         if node.type_ != NodeTag::T_FuncExpr {
             return false;
         }
-        let Some(arguments) = (*flinfo.fn_expr.cast::<pg_sys::FuncExpr>()).args.as_ref() else {
+        let Some(arguments) = (*call.cast::<pg_sys::FuncExpr>()).args.as_ref() else {
             return false;
         };
         if arguments.length < 1 {
@@ -75,33 +84,50 @@ unsafe fn scope_is_constant(flinfo: &pg_sys::FmgrInfo) -> bool {
     }
 }
 
-/// The copy of grants to ask, and what the call's scope is in it. None denies.
+/// What a call is about, for the one who acts now.
+pub struct Resolved {
+    /// Of which kind the scope's keys are. None: it has none, or there is no such scope that is live.
+    pub keys: Option<KeyKind>,
+    pub live: bool,
+    /// What the copy has of the scope, see [`cache::grants`]; NULL: nothing.
+    pub grants: *const ScopeGrants,
+    copy: CopyRef,
+    who: Who,
+}
+
+/// Finds it out, loading if need be. None denies.
 ///
 /// # Safety
 /// `fcinfo` comes from fmgr, and its first argument is a text.
-pub unsafe fn resolve(fcinfo: FunctionCallInfo, who: Who) -> Option<(CopyRef, Target)> {
-    // SAFETY: the caller's promise; the site lives as long as the expression, and only this
-    // thread writes to it.
+pub unsafe fn resolve(fcinfo: FunctionCallInfo) -> Option<Resolved> {
+    let who = Who::now();
+    // SAFETY: the caller's promise.
+    let name = unsafe { Text::new(argument(fcinfo, 0)?) };
+    resolve_named(name.bytes(), who)
+}
+
+/// The same of a scope's name.
+pub fn resolve_named(scope: &[u8], who: Who) -> Option<Resolved> {
+    let copy = cache::ensure(who)?;
+    let scope = scopes::named(scope).filter(|scope| scope.live);
+    let grants = scope.map_or(ptr::null(), |scope| cache::grants(copy, scope.id));
+    Some(Resolved { keys: scope.and_then(|scope| scope.keys), live: scope.is_some(), grants, copy, who })
+}
+
+/// Keeps it for the next row, where every call names the same scope.
+///
+/// # Safety
+/// As [`resolve`], of the same call.
+pub unsafe fn remember(fcinfo: FunctionCallInfo, resolved: &Resolved) {
+    // SAFETY: the site lives as long as the expression, and only this thread writes to it.
     unsafe {
-        let name = argument(fcinfo, 0)?;
-        let site = call_site(fcinfo);
-        let copy = cache::ensure(who)?;
-        if let Some(site) = site.as_ref()
+        if let Some(site) = call_site(fcinfo).as_mut()
             && site.constant
-            && site.copy == copy.id
         {
-            return Some((copy, site.target));
+            site.who = resolved.who;
+            site.epoch = resolved.copy.epoch;
+            site.grants = resolved.grants;
         }
-        let scope = scopes::named(Text::new(name).bytes()).filter(|scope| scope.live);
-        let target = match scope {
-            None => Target::Nobody,
-            Some(scope) => Target::Scope { keys: scope.keys, position: cache::position(copy, scope.id) },
-        };
-        if let Some(site) = site.as_mut() {
-            site.copy = copy.id;
-            site.target = target;
-        }
-        Some((copy, target))
     }
 }
 
@@ -109,7 +135,6 @@ pub unsafe fn resolve(fcinfo: FunctionCallInfo, who: Who) -> Option<(CopyRef, Ta
 ///
 /// # Safety
 /// As [`resolve`].
-#[inline]
 pub unsafe fn check_family(fcinfo: FunctionCallInfo, function: &str, keys: Option<KeyKind>, given: Family) {
     if keys.is_none_or(|keys| keys.family != given) {
         // SAFETY: the caller's promise.

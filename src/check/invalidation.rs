@@ -14,12 +14,14 @@ use pgrx::pg_sys::{self, Datum, Oid, SysCacheIdentifier};
 
 use super::layout;
 use crate::errors::Refusal;
+use crate::planner::dependence;
 
 /// How many relations [`watch`] names.
-const WATCHED: usize = 8;
+const WATCHED: usize = 9;
 
 // A backend has one thread: the atomics are there because statics must be Sync.
 static GENERATION: AtomicU64 = AtomicU64::new(1);
+static EPOCH: AtomicU64 = AtomicU64::new(1);
 static LAYOUT_GENERATION: AtomicU64 = AtomicU64::new(1);
 static MARKER: AtomicU32 = AtomicU32::new(0);
 static OURS: [AtomicU32; WATCHED] = [const { AtomicU32::new(0) }; WATCHED];
@@ -44,9 +46,34 @@ pub fn accept() {
     unsafe { pg_sys::AcceptInvalidationMessages() };
 }
 
+/// The same for each row, without the sigsetjmp() of pgrx's binding, which costs more than the call.
+///
+/// # Safety
+/// An error leaves by longjmp: no caller up to PostgreSQL's own code may hold anything to drop.
+#[inline(always)]
+pub unsafe fn accept_unguarded() {
+    unsafe extern "C-unwind" {
+        fn AcceptInvalidationMessages();
+    }
+    // SAFETY: allowed anywhere in a transaction; the rest is the caller's promise.
+    unsafe { AcceptInvalidationMessages() }
+}
+
 /// What was loaded under another generation is stale.
 pub fn generation() -> u64 {
     GENERATION.load(Ordering::Relaxed)
+}
+
+/// What a call site has kept from another epoch is stale: the generation has changed, or a copy
+/// has gone. Never 0.
+#[inline(always)]
+pub fn epoch() -> u64 {
+    EPOCH.load(Ordering::Relaxed)
+}
+
+/// To be called *before* anything goes that a call site may point to.
+pub fn begin_epoch() {
+    raise(&EPOCH);
 }
 
 /// Like [`generation`], for OIDs and attribute numbers of our own tables.
@@ -66,6 +93,11 @@ fn raise(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+fn access_changed() {
+    raise(&GENERATION);
+    begin_epoch();
+}
+
 // The callbacks run in the middle of lookups and of commit and abort: they must not raise,
 // nor look anything up. No guard, since nothing in them can unwind.
 
@@ -77,7 +109,7 @@ unsafe extern "C-unwind" fn relation_changed(_arg: Datum, relation: Oid) {
         raise(&LAYOUT_GENERATION);
     }
     if ours || relation == MARKER.load(Ordering::Relaxed) {
-        raise(&GENERATION);
+        access_changed();
     }
 }
 
@@ -88,7 +120,9 @@ unsafe extern "C-unwind" fn roles_changed(_arg: Datum, cache: c_int, hash: u32) 
         || cache != SysCacheIdentifier::AUTHOID as c_int
         || ROLES.with(|roles| roles.try_borrow().map_or(true, |roles| roles.contains(&hash)));
     if matters {
-        raise(&GENERATION);
+        access_changed();
+        // Who holds all rows, by membership too, is what plans are made on.
+        dependence::make_anew();
     }
 }
 
@@ -141,6 +175,27 @@ pub unsafe fn invalidate(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
     Datum::null()
 }
 
+/// `jit.invalidate_plans()`, the trigger on what plans are made on.
+///
+/// # Safety
+/// `fcinfo` comes from fmgr.
+pub unsafe fn invalidate_plans(fcinfo: pg_sys::FunctionCallInfo) -> Datum {
+    // SAFETY: passed on.
+    if unsafe { super::arguments::trigger_data(fcinfo) }.is_none() {
+        super::arguments::not_a_trigger("jit.invalidate_plans");
+    }
+    let Some(marker) = layout::plan_marker() else {
+        Refusal::wrong_state("table jit_private.plan_marker is missing")
+            .detail("Without it, plans made before would hide rows that are to be seen now.")
+            .hint("DROP EXTENSION jit_rls and create it again, or restore the table.")
+            .raise();
+    };
+    // SAFETY: the relation exists; only notes something for the commit.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(marker) };
+    Datum::null()
+}
+
 super::arguments::sql_functions! {
     jit_invalidate_wrapper, pg_finfo_jit_invalidate_wrapper => invalidate;
+    jit_invalidate_plans_wrapper, pg_finfo_jit_invalidate_plans_wrapper => invalidate_plans;
 }

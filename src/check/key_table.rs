@@ -21,10 +21,20 @@ impl Window {
     }
 }
 
-/// The grant of the first window that is open now. Each grant counts by itself: one that ends
-/// shortens no other.
-pub fn open_in(windows: &[Window], now: i64) -> Option<i64> {
-    windows.iter().find(|window| window.covers(now)).map(|window| window.grant)
+/// The first window that is open now, and where it stands. Each grant counts by itself: one that
+/// ends shortens no other.
+#[inline]
+pub fn position_in(windows: &[Window], now: i64) -> Option<(usize, &Window)> {
+    windows.iter().enumerate().find(|(_, window)| window.covers(now))
+}
+
+/// When the next of these windows begins or ends, after `now`.
+pub fn next_change<'a>(windows: impl Iterator<Item = &'a Window>, now: i64) -> i64 {
+    windows
+        .flat_map(|window| [window.start, window.end])
+        .filter(|change| *change > now)
+        .min()
+        .unwrap_or(i64::MAX)
 }
 
 /// A hash whose upper bits are well mixed. Not one that withstands chosen keys: whoever can
@@ -114,8 +124,9 @@ impl<K: Ord> KeyTable<K> {
         KeyTable { entries, slots, shift }
     }
 
-    /// The grant that opens this key now.
-    pub fn open<Q>(&self, key: &Q, now: i64) -> Option<i64>
+    /// The first window of this key that is open now, and where it stands among [`windows`](Self::windows).
+    #[inline]
+    pub fn find<Q>(&self, key: &Q, now: i64) -> Option<(usize, &Window)>
     where
         K: Borrow<Q>,
         Q: Hashed + Eq + ?Sized,
@@ -125,18 +136,27 @@ impl<K: Ord> KeyTable<K> {
         }
         let mut at = place(key, self.shift);
         loop {
-            let position = *self.slots.get(at)?;
+            let first = *self.slots.get(at)? as usize;
             // EMPTY is beyond every entry.
-            let run = self.entries.get(position as usize..)?;
+            let run = self.entries.get(first..)?;
             if run.first()?.key.borrow() == key {
                 return run
                     .iter()
                     .take_while(|entry| entry.key.borrow() == key)
-                    .find(|entry| entry.window.covers(now))
-                    .map(|entry| entry.window.grant);
+                    .position(|entry| entry.window.covers(now))
+                    .and_then(|at| Some((first + at, &run.get(at)?.window)));
             }
             at = (at + 1) & (self.slots.len() - 1);
         }
+    }
+
+    pub fn windows(&self) -> impl Iterator<Item = &Window> {
+        self.entries.iter().map(|entry| &entry.window)
+    }
+
+    /// The keys, sorted, each once, whether open or not.
+    pub fn keys(&self) -> impl Iterator<Item = &K> + Clone {
+        self.entries.chunk_by(|a, b| a.key == b.key).filter_map(|run| run.first()).map(|entry| &entry.key)
     }
 
     /// The keys that are open now, sorted, each once.
@@ -161,6 +181,10 @@ mod tests {
         Window { start, end, grant }
     }
 
+    fn grant(found: (usize, &Window)) -> i64 {
+        found.1.grant
+    }
+
     fn ints(windows: &[(i64, Window)]) -> KeyTable<i64> {
         KeyTable::new::<i64>(windows.to_vec())
     }
@@ -169,24 +193,24 @@ mod tests {
     fn the_start_is_inside_the_end_is_not() {
         let table = ints(&[(7, window(10, 20, 1))]);
         for (now, open) in [(9, None), (10, Some(1)), (19, Some(1)), (20, None), (21, None)] {
-            assert_eq!(table.open(&7, now), open, "at {now}");
-            assert_eq!(open_in(&[window(10, 20, 1)], now), open, "at {now}");
+            assert_eq!(table.find(&7, now).map(grant), open, "at {now}");
+            assert_eq!(position_in(&[window(10, 20, 1)], now).map(grant), open, "at {now}");
         }
-        assert_eq!(table.open(&8, 15), None);
+        assert_eq!(table.find(&8, 15), None);
     }
 
     #[test]
     fn overlapping_grants_are_independent() {
         let table = ints(&[(7, window(10, 20, 1)), (7, window(15, 30, 2)), (7, window(40, 50, 3))]);
         for (now, open) in [(12, true), (17, true), (20, true), (29, true), (30, false), (40, true)] {
-            assert_eq!(table.open(&7, now).is_some(), open, "at {now}");
+            assert_eq!(table.find(&7, now).is_some(), open, "at {now}");
         }
-        assert_eq!(table.open(&7, 25), Some(2));
+        assert_eq!(table.find(&7, 25).map(grant), Some(2));
     }
 
     #[test]
     fn an_empty_table_opens_nothing() {
-        assert_eq!(ints(&[]).open(&0, 0), None);
+        assert_eq!(ints(&[]).find(&0, 0), None);
         assert_eq!(ints(&[]).open_keys(0).count(), 0);
     }
 
@@ -195,12 +219,12 @@ mod tests {
         let keys: [&[u8]; 8] =
             [b"", b"\0", b"a", b"a\0", b"acme-eu-west-1", b"acme-eu-west-2", b"12345678", b"123456789"];
         let table = KeyTable::new::<[u8]>(
-            keys.iter().zip(1..).map(|(key, grant)| (Box::from(*key), window(0, 10, grant))).collect(),
+            keys.iter().zip(1..).map(|(key, id)| (Box::from(*key), window(0, 10, id))).collect(),
         );
-        for (key, grant) in keys.iter().zip(1..) {
-            assert_eq!(table.open(*key, 5), Some(grant));
+        for (key, id) in keys.iter().zip(1..) {
+            assert_eq!(table.find(*key, 5).map(grant), Some(id));
         }
-        assert_eq!(table.open(&b"acme-eu-west-3"[..], 5), None);
+        assert_eq!(table.find(&b"acme-eu-west-3"[..], 5), None);
     }
 
     #[test]
@@ -240,17 +264,23 @@ mod tests {
             let mut open = Vec::new();
             for key in -7i64..7 {
                 let key = key * 0x1_0000_0001;
-                let found = table.open(&key, now);
+                let found = table.find(&key, now);
                 prop_assert_eq!(found.is_some(), naive(key));
-                if let Some(id) = found {
-                    let named = usize::try_from(id).ok().and_then(|id| list.get(id));
+                if let Some((position, window)) = found {
+                    let named = usize::try_from(window.grant).ok().and_then(|id| list.get(id));
                     prop_assert!(named.is_some_and(|(k, w)| *k == key && w.covers(now)));
+                    prop_assert_eq!(table.windows().nth(position), Some(window));
                 }
                 if naive(key) {
                     open.push(key);
                 }
             }
             prop_assert_eq!(table.open_keys(now).copied().collect::<Vec<_>>(), open);
+            // Until the next change, every time gives the same answers.
+            let change = next_change(table.windows(), now);
+            for later in now..change.min(40) {
+                prop_assert_eq!(table.open_keys(later).count(), open.len());
+            }
         }
 
         #[test]
@@ -262,9 +292,9 @@ mod tests {
                 keys.iter().map(|key| (key.clone().into_boxed_slice(), window(0, 10, 0))).collect(),
             );
             for key in keys.iter() {
-                prop_assert!(table.open(key.as_slice(), 5).is_some());
+                prop_assert!(table.find(key.as_slice(), 5).is_some());
             }
-            prop_assert_eq!(table.open(probe.as_slice(), 5).is_some(), keys.contains(&probe));
+            prop_assert_eq!(table.find(probe.as_slice(), 5).is_some(), keys.contains(&probe));
         }
     }
 }

@@ -3,11 +3,13 @@
 use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid};
 
 use super::arguments::sql_functions;
-use super::cache::{self, Who};
-use super::call_site::{Target, check_family, resolve};
+use super::call_site::{check_family, resolve};
 use super::family::Family;
-use super::load::{Keys, ScopeGrants};
+use super::grants::Keys;
 use super::{clock, invalidation};
+use crate::planner::dependence;
+use crate::planner::index_condition::DERIVED;
+use crate::planner::nodes::cast;
 
 /// What `collect` takes out of the actor's grants in the call's scope; nothing where there are none.
 ///
@@ -19,17 +21,38 @@ unsafe fn open_keys<K>(
     collect: impl FnOnce(&Keys, i64) -> Vec<K>,
 ) -> Vec<K> {
     invalidation::accept();
-    // SAFETY: the caller's promise.
-    let Some((copy, Target::Scope { keys, position })) = (unsafe { resolve(fcinfo, Who::now()) }) else {
-        return Vec::new();
-    };
-    // The second argument is there for its type, and usually NULL.
-    // SAFETY: the caller's promise.
-    unsafe { check_family(fcinfo, "jit_keys", keys, given) };
-    let now = clock::now();
-    position
-        .and_then(|position| cache::with(copy, position, |grants: &ScopeGrants| collect(&grants.keys, now)))
-        .unwrap_or_default()
+    // SAFETY: the caller's promise. Nothing is loaded between `resolve` and the look.
+    unsafe {
+        let Some(resolved) = resolve(fcinfo).filter(|resolved| resolved.live) else { return Vec::new() };
+        // The second argument is there for its type, and usually NULL.
+        check_family(fcinfo, "jit_keys", resolved.keys, given);
+        let Some(grants) = resolved.grants.as_ref() else { return Vec::new() };
+        let now = clock::now();
+        if is_derived(fcinfo) {
+            // The row check decides, and knows what is used. But it never sees the rows of other keys.
+            if grants.has_all_rows() {
+                dependence::make_anew();
+            }
+        } else {
+            grants.use_open_keys(now);
+        }
+        collect(&grants.keys, now)
+    }
+}
+
+/// Whether the planner has made this call, for an index condition. A parallel worker does not know,
+/// and takes all keys for used.
+///
+/// # Safety
+/// `fcinfo` comes from fmgr.
+unsafe fn is_derived(fcinfo: FunctionCallInfo) -> bool {
+    // SAFETY: flinfo is NULL in a direct call; fn_expr is NULL or the call's node.
+    unsafe {
+        (*fcinfo).flinfo.as_ref().is_some_and(|flinfo| {
+            cast::<pg_sys::FuncExpr>(flinfo.fn_expr, pg_sys::NodeTag::T_FuncExpr)
+                .is_some_and(|call| call.location == DERIVED)
+        })
+    }
 }
 
 /// A type as construct_array() wants it described.

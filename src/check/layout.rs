@@ -28,6 +28,8 @@ pub struct Grants {
     pub table: Oid,
     /// Partial: `WHERE tidied_at IS NULL`.
     pub live: Index<RoleId>,
+    /// Partial: `WHERE all_rows AND tidied_at IS NULL`.
+    pub all_rows_live: Index<Int4>,
     pub id: Column<Int8>,
     pub scope_id: Column<Int4>,
     pub key: Column<Name>,
@@ -75,6 +77,7 @@ struct Oids {
     scopes_name: Oid,
     grants: Oid,
     grants_live: Oid,
+    grants_all_rows: Oid,
     endings: Oid,
     endings_grant: Oid,
     installation: Oid,
@@ -91,6 +94,7 @@ impl Oids {
             scopes_name: named(c"scopes_name")?,
             grants: named(c"grants")?,
             grants_live: named(c"grants_live")?,
+            grants_all_rows: named(c"grants_all_rows")?,
             endings: named(c"endings")?,
             endings_grant: named(c"endings_grant")?,
             installation: named(c"installation")?,
@@ -98,13 +102,14 @@ impl Oids {
     }
 
     /// The marker is not among them: it changes with every grant.
-    fn relations(&self) -> [Oid; 8] {
+    fn relations(&self) -> [Oid; 9] {
         [
             self.scopes,
             self.scopes_id,
             self.scopes_name,
             self.grants,
             self.grants_live,
+            self.grants_all_rows,
             self.endings,
             self.endings_grant,
             self.installation,
@@ -127,6 +132,11 @@ fn relation(schema: Oid, name: &CStr) -> Option<Oid> {
 /// The marker table, as it is now.
 pub fn marker() -> Option<Oid> {
     relation(schema()?, c"marker")
+}
+
+/// The table that plans depend on, as it is now.
+pub fn plan_marker() -> Option<Oid> {
+    relation(schema()?, c"plan_marker")
 }
 
 thread_local! {
@@ -168,6 +178,7 @@ fn resolve(oids: &Oids, generation: u64) -> Option<Layout> {
     let scope_id = Column::named(oids.scopes, c"id")?;
     let scope_name = Column::named(oids.scopes, c"name")?;
     let grantee_id = Column::named(oids.grants, c"grantee_id")?;
+    let grant_scope_id = Column::named(oids.grants, c"scope_id")?;
     let grant_id = Column::named(oids.endings, c"grant_id")?;
     Some(Layout {
         generation,
@@ -184,8 +195,9 @@ fn resolve(oids: &Oids, generation: u64) -> Option<Layout> {
         grants: Grants {
             table: oids.grants,
             live: Index::open(oids.grants_live, &grantee_id)?,
+            all_rows_live: Index::open(oids.grants_all_rows, &grant_scope_id)?,
             id: Column::named(oids.grants, c"id")?,
-            scope_id: Column::named(oids.grants, c"scope_id")?,
+            scope_id: grant_scope_id,
             key: Column::named(oids.grants, c"key")?,
             all_rows: Column::named(oids.grants, c"all_rows")?,
             starts_at: Column::named(oids.grants, c"starts_at")?,

@@ -7,36 +7,13 @@ use pgrx::pg_sys::Oid;
 use super::cache::Who;
 use super::clock;
 use super::family::{Family, parse_int, parse_uuid};
+use super::grants::{Keys, ScopeGrants};
 use super::invalidation;
-use super::key_table::{KeyTable, Window, open_in};
+use super::key_table::{KeyTable, Window};
 use super::layout::{self, Layout};
 use super::scan::{Row, Snapshot, Table};
 use super::scopes::Scope;
 use crate::{identity, origin};
-
-/// The keys that grants of one scope open.
-#[derive(Debug)]
-pub enum Keys {
-    None,
-    Int(KeyTable<i64>),
-    Uuid(KeyTable<[u8; 16]>),
-    Text(KeyTable<Box<[u8]>>),
-}
-
-/// What the grants of one scope open.
-#[derive(Debug)]
-pub struct ScopeGrants {
-    pub scope: i32,
-    all_rows: Box<[Window]>,
-    pub keys: Keys,
-}
-
-impl ScopeGrants {
-    /// The grant that opens every row now.
-    pub fn all_rows(&self, now: i64) -> Option<i64> {
-        open_in(&self.all_rows, now)
-    }
-}
 
 pub enum Loaded {
     /// Sorted by scope.
@@ -78,7 +55,7 @@ pub fn load(who: Who) -> Loaded {
             reader.add(opened, &scope, &row, grant.window);
         }
     }
-    Loaded::Grants(found.into_iter().map(|(scope, opened)| opened.finish(scope)).collect())
+    Loaded::Grants(found.into_iter().map(|(scope, opened)| opened.finish(scope, who, reader.now)).collect())
 }
 
 /// The roles whose grants serve. None for a shared login, which holds nothing, nor for roles
@@ -192,13 +169,13 @@ struct Opened {
 }
 
 impl Opened {
-    fn finish(self, scope: i32) -> ScopeGrants {
+    fn finish(self, scope: i32, who: Who, now: i64) -> ScopeGrants {
         let keys = match self.family {
             None => Keys::None,
             Some(Family::Int) => Keys::Int(KeyTable::new::<i64>(self.ints)),
             Some(Family::Uuid) => Keys::Uuid(KeyTable::new::<[u8; 16]>(self.uuids)),
             Some(Family::Text) => Keys::Text(KeyTable::new::<[u8]>(self.texts)),
         };
-        ScopeGrants { scope, all_rows: self.all_rows.into(), keys }
+        ScopeGrants::new(scope, who, keys, self.all_rows, now)
     }
 }

@@ -8,7 +8,10 @@ pub mod arguments;
 mod cache;
 mod call_site;
 pub mod clock;
-mod family;
+mod ended;
+pub mod family;
+mod grants;
+pub mod held;
 pub mod invalidation;
 mod key_table;
 mod keys;
@@ -16,8 +19,10 @@ pub mod layout;
 mod load;
 pub mod scan;
 mod scopes;
+pub mod uses;
 
 /// To be called once, from `_PG_init`.
 pub fn init() {
     invalidation::init();
+    uses::init();
 }

@@ -1,0 +1,136 @@
+//! What the grants of one actor open in one scope, and which of them the transaction has used.
+
+use std::cell::{Cell, OnceCell};
+
+use super::cache::Who;
+use super::clock;
+use super::key_table::{Hashed, KeyTable, Window, next_change, position_in};
+use super::uses;
+
+/// The keys that grants of one scope open.
+#[derive(Debug)]
+pub enum Keys {
+    None,
+    Int(KeyTable<i64>),
+    Uuid(KeyTable<[u8; 16]>),
+    Text(KeyTable<Box<[u8]>>),
+}
+
+impl Keys {
+    pub fn windows(&self) -> Box<dyn Iterator<Item = &Window> + '_> {
+        match self {
+            Keys::None => Box::new(std::iter::empty()),
+            Keys::Int(table) => Box::new(table.windows()),
+            Keys::Uuid(table) => Box::new(table.windows()),
+            Keys::Text(table) => Box::new(table.windows()),
+        }
+    }
+}
+
+/// Which windows the transaction at hand has used, one bit each.
+#[derive(Debug, Default)]
+struct Marks {
+    /// The transaction that the bits are about, see [`uses::transaction`].
+    transaction: Cell<u64>,
+    bits: OnceCell<Box<[Cell<u64>]>>,
+}
+
+impl Marks {
+    /// Whether this is the first use of that window in the transaction; the next one is not.
+    #[inline]
+    fn first_use(&self, position: usize, windows: usize) -> bool {
+        let bits = self.bits.get_or_init(|| vec![Cell::new(0); windows.div_ceil(64)].into());
+        let transaction = uses::transaction();
+        if self.transaction.replace(transaction) != transaction {
+            bits.iter().for_each(|word| word.set(0));
+        }
+        let Some(word) = bits.get(position / 64) else { return true };
+        let bit = 1 << (position % 64);
+        let first = word.get() & bit == 0;
+        word.set(word.get() | bit);
+        first
+    }
+}
+
+/// What the grants of one scope open.
+#[derive(Debug)]
+pub struct ScopeGrants {
+    pub scope: i32,
+    who: Who,
+    pub keys: Keys,
+    all_rows: Box<[Window]>,
+    windows: usize,
+    /// When a window begins or ends next.
+    next_change: i64,
+    marks: Marks,
+}
+
+impl ScopeGrants {
+    /// `now`: of the load; windows that have ended by then are not in it.
+    pub fn new(scope: i32, who: Who, keys: Keys, all_rows: Vec<Window>, now: i64) -> Self {
+        let all_rows = all_rows.into_boxed_slice();
+        let windows = keys.windows().count() + all_rows.len();
+        let next_change = next_change(keys.windows().chain(&all_rows), now);
+        ScopeGrants { scope, who, keys, all_rows, windows, next_change, marks: Marks::default() }
+    }
+
+    /// All of them, open or not.
+    pub fn windows(&self) -> impl Iterator<Item = &Window> {
+        self.keys.windows().chain(&self.all_rows)
+    }
+
+    /// Whether a grant for all rows is open, or will be.
+    pub fn has_all_rows(&self) -> bool {
+        !self.all_rows.is_empty()
+    }
+
+    /// Whether a row with this key is open now; what opens it has been used then.
+    #[inline(always)]
+    pub fn use_key<K, Q>(&self, table: &KeyTable<K>, key: &Q) -> bool
+    where
+        K: Ord + std::borrow::Borrow<Q>,
+        Q: Hashed + Eq + ?Sized,
+    {
+        let now = clock::now_before(self.next_change);
+        match table.find(key, now) {
+            Some((position, window)) => self.used(position, window),
+            None => self.use_all_rows_at(now),
+        }
+    }
+
+    /// Whether every row is open now.
+    #[inline(always)]
+    pub fn use_all_rows(&self) -> bool {
+        !self.all_rows.is_empty() && self.use_all_rows_at(clock::now_before(self.next_change))
+    }
+
+    #[inline(always)]
+    fn use_all_rows_at(&self, now: i64) -> bool {
+        match position_in(&self.all_rows, now) {
+            Some((position, window)) => {
+                // After those of the keys.
+                let keyed = self.windows - self.all_rows.len();
+                self.used(keyed + position, window)
+            }
+            None => false,
+        }
+    }
+
+    /// Everything that is open now is used: its keys are given away.
+    pub fn use_open_keys(&self, now: i64) {
+        for (position, window) in self.keys.windows().enumerate() {
+            if window.covers(now) {
+                self.used(position, window);
+            }
+        }
+    }
+
+    /// Always true. A planner that asks uses nothing.
+    #[inline(always)]
+    fn used(&self, position: usize, window: &Window) -> bool {
+        if !uses::planning() && self.marks.first_use(position, self.windows) {
+            uses::record(self.who, window);
+        }
+        true
+    }
+}

@@ -1,0 +1,150 @@
+//! Which grants the transaction at hand has used: what its statements have been let through by.
+//!
+//! A statement that was begun under a grant may hold what the grant has shown it: a gated plan
+//! decides once, a cursor has rows in hand. So a transaction that has used a grant which has ended
+//! runs nothing more, see [`refuse_if_ended`].
+//!
+//! Marks last until the transaction ends, whatever becomes of its savepoints: an exception handler
+//! must not wash them off.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::cache::{self, Who};
+use super::key_table::Window;
+use super::{clock, ended, invalidation};
+use crate::privileged;
+
+// A backend has one thread: the atomics are there because statics must be Sync.
+static TRANSACTION: AtomicU64 = AtomicU64::new(1);
+static PLANNING: AtomicBool = AtomicBool::new(false);
+static ANY: AtomicBool = AtomicBool::new(false);
+/// When the first of the used grants ends by itself.
+static NEXT_END: AtomicI64 = AtomicI64::new(i64::MAX);
+/// The generation under which all of them were last seen alive; 0: they must be looked at.
+static SEEN_ALIVE: AtomicU64 = AtomicU64::new(0);
+
+/// A grant and whom it served: a membership may be lost while the grant lives on.
+type Use = (i64, Who);
+
+thread_local! {
+    static USED: RefCell<HashSet<Use>> = RefCell::default();
+}
+
+pub fn init() {
+    // SAFETY: the callback lives as long as the process and does nothing that can raise. Not pgrx's
+    // register_xact_callback(), which is for one transaction.
+    unsafe { pg_sys::RegisterXactCallback(Some(transaction_changes), std::ptr::null_mut()) };
+}
+
+unsafe extern "C-unwind" fn transaction_changes(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    use pg_sys::XactEvent::*;
+    let ends = matches!(
+        event,
+        XACT_EVENT_COMMIT
+            | XACT_EVENT_ABORT
+            | XACT_EVENT_PREPARE
+            | XACT_EVENT_PARALLEL_COMMIT
+            | XACT_EVENT_PARALLEL_ABORT
+    );
+    if ends && ANY.swap(false, Ordering::Relaxed) {
+        TRANSACTION.fetch_add(1, Ordering::Relaxed);
+        NEXT_END.store(i64::MAX, Ordering::Relaxed);
+        SEEN_ALIVE.store(0, Ordering::Relaxed);
+        let _ = USED.try_with(|used| used.try_borrow_mut().map(|mut used| std::mem::take(&mut *used)));
+    }
+}
+
+/// A number that changes with each transaction that uses a grant; never 0.
+#[inline(always)]
+pub fn transaction() -> u64 {
+    TRANSACTION.load(Ordering::Relaxed)
+}
+
+/// Whether what runs now was called by the planner, which may try out stable functions
+/// (estimate_expression_value()): no use of a grant. What a function runs that is called
+/// while planning is one again: the nearest of planner and executor counts.
+#[inline(always)]
+pub fn planning() -> bool {
+    PLANNING.load(Ordering::Relaxed)
+}
+
+/// Says which of the two begins; returns what to put back at its end.
+pub fn set_planning(planning: bool) -> bool {
+    PLANNING.swap(planning, Ordering::Relaxed)
+}
+
+/// The grant of this window has let somebody through.
+#[cold]
+pub fn record(who: Who, window: &Window) {
+    ANY.store(true, Ordering::Relaxed);
+    NEXT_END.fetch_min(window.end, Ordering::Relaxed);
+    USED.with_borrow_mut(|used| used.insert((window.grant, who)));
+}
+
+/// To be asked before anything is executed. Nearly free for who has used no grant.
+#[inline(always)]
+pub fn any() -> bool {
+    ANY.load(Ordering::Relaxed)
+}
+
+/// Raises 57014 when the transaction has used a grant that has ended. Cheap as long as no grant
+/// has changed since it was asked last.
+#[pg_guard]
+pub extern "C-unwind" fn refuse_if_ended() {
+    // A function of ours that is under way is not stopped halfway.
+    if !any() || privileged::is_owner() {
+        return;
+    }
+    invalidation::accept();
+    let generation = invalidation::generation();
+    let next_end = NEXT_END.load(Ordering::Relaxed);
+    if SEEN_ALIVE.load(Ordering::Relaxed) == generation && clock::now_before(next_end) < next_end {
+        return;
+    }
+    let look = look();
+    if let Some(grant) = look.ended {
+        ended::refuse(grant);
+    }
+    NEXT_END.store(look.next_end, Ordering::Relaxed);
+    // A change while looking makes the next statement look again.
+    SEEN_ALIVE.store(if look.certain { generation } else { 0 }, Ordering::Relaxed);
+}
+
+struct Look {
+    /// The first of the used grants that serves no more, by id.
+    ended: Option<i64>,
+    next_end: i64,
+    /// Whether what was found holds until something changes.
+    certain: bool,
+}
+
+fn look() -> Look {
+    let mut missing = USED.with_borrow(HashSet::clone);
+    let mut people: Vec<Who> = Vec::new();
+    for (_, who) in &missing {
+        if !people.contains(who) {
+            people.push(*who);
+        }
+    }
+    let now = clock::now();
+    let mut next_end = i64::MAX;
+    for who in people {
+        let Some(copy) = cache::ensure(who) else { continue };
+        cache::each_window(copy, |window| {
+            if now < window.end && missing.remove(&(window.grant, who)) {
+                next_end = next_end.min(window.end);
+            }
+        });
+    }
+    // What this transaction has ended itself has not ended for anybody else yet, and may be taken
+    // back: then it must be found alive again.
+    let certain = missing.is_empty();
+    missing.retain(|(grant, _)| !ended::by_this_transaction_only(*grant));
+    Look { ended: missing.into_iter().map(|(grant, _)| grant).min(), next_end, certain }
+}
