@@ -90,13 +90,10 @@ impl Held {
 fn sample(grants: &ScopeGrants) -> (usize, Vec<HeldKey>) {
     match &grants.keys {
         Keys::None => (0, Vec::new()),
-        Keys::Int(table) => spread(table.keys().map(|key| HeldKey::Int(*key))),
-        Keys::Uuid(table) => spread(table.keys().map(|key| HeldKey::Uuid(*key))),
-        Keys::Text(table) => spread(table.keys().map(|key| HeldKey::Text(key.clone()))),
+        Keys::Int(table) => (table.len(), table.sample(SAMPLE).map(|key| HeldKey::Int(*key)).collect()),
+        Keys::Uuid(table) => (table.len(), table.sample(SAMPLE).map(|key| HeldKey::Uuid(*key)).collect()),
+        Keys::Text(table) => {
+            (table.len(), table.sample(SAMPLE).map(|key| HeldKey::Text(key.clone())).collect())
+        }
     }
-}
-
-fn spread<I: Iterator<Item = HeldKey> + Clone>(keys: I) -> (usize, Vec<HeldKey>) {
-    let count = keys.clone().count();
-    (count, keys.step_by(count.div_ceil(SAMPLE).max(1)).collect())
 }

@@ -85,6 +85,8 @@ pub struct KeyTable<K> {
     slots: Box<[u32]>,
     /// What a hash is shifted right by to become a place in `slots`.
     shift: u32,
+    /// How many different keys.
+    keys: usize,
 }
 
 const EMPTY: u32 = u32::MAX;
@@ -103,7 +105,7 @@ impl<K: Ord> KeyTable<K> {
         let entries = entries.into_boxed_slice();
         let keys = entries.chunk_by(|a, b| a.key == b.key).count();
         if keys == 0 {
-            return KeyTable { entries, slots: Box::default(), shift: 0 };
+            return KeyTable { entries, slots: Box::default(), shift: 0, keys };
         }
         let size = (keys * 2).next_power_of_two();
         let shift = u64::BITS - size.trailing_zeros();
@@ -121,12 +123,12 @@ impl<K: Ord> KeyTable<K> {
             }
             position = position.saturating_add(u32::try_from(run.len()).unwrap_or(EMPTY));
         }
-        KeyTable { entries, slots, shift }
+        KeyTable { entries, slots, shift, keys }
     }
 
-    /// The first window of this key that is open now, and where it stands among [`windows`](Self::windows).
+    /// Where the windows of this key begin among [`windows`](Self::windows). None: it has none.
     #[inline]
-    pub fn find<Q>(&self, key: &Q, now: i64) -> Option<(usize, &Window)>
+    pub fn first_of<Q>(&self, key: &Q) -> Option<usize>
     where
         K: Borrow<Q>,
         Q: Hashed + Eq + ?Sized,
@@ -138,25 +140,39 @@ impl<K: Ord> KeyTable<K> {
         loop {
             let first = *self.slots.get(at)? as usize;
             // EMPTY is beyond every entry.
-            let run = self.entries.get(first..)?;
-            if run.first()?.key.borrow() == key {
-                return run
-                    .iter()
-                    .take_while(|entry| entry.key.borrow() == key)
-                    .position(|entry| entry.window.covers(now))
-                    .and_then(|at| Some((first + at, &run.get(at)?.window)));
+            if self.entries.get(first)?.key.borrow() == key {
+                return Some(first);
             }
             at = (at + 1) & (self.slots.len() - 1);
         }
+    }
+
+    /// The first window that is open now, of the key whose windows begin there, and where it stands.
+    #[inline]
+    pub fn open_from(&self, first: usize, now: i64) -> Option<(usize, &Window)> {
+        let run = self.entries.get(first..)?;
+        let key = &run.first()?.key;
+        let (at, entry) = run
+            .iter()
+            .enumerate()
+            .take_while(|(at, entry)| *at == 0 || entry.key == *key)
+            .find(|(_, entry)| entry.window.covers(now))?;
+        Some((first + at, &entry.window))
     }
 
     pub fn windows(&self) -> impl Iterator<Item = &Window> {
         self.entries.iter().map(|entry| &entry.window)
     }
 
-    /// The keys, sorted, each once, whether open or not.
-    pub fn keys(&self) -> impl Iterator<Item = &K> + Clone {
-        self.entries.chunk_by(|a, b| a.key == b.key).filter_map(|run| run.first()).map(|entry| &entry.key)
+    /// How many keys there are, open or not.
+    pub fn len(&self) -> usize {
+        self.keys
+    }
+
+    /// About `most` of the keys, spread evenly; one with several windows may come several times.
+    pub fn sample(&self, most: usize) -> impl Iterator<Item = &K> {
+        let step = self.entries.len().div_ceil(most).max(1);
+        self.entries.iter().step_by(step).map(|entry| &entry.key)
     }
 
     /// The keys that are open now, sorted, each once.
@@ -187,6 +203,16 @@ mod tests {
 
     fn ints(windows: &[(i64, Window)]) -> KeyTable<i64> {
         KeyTable::new::<i64>(windows.to_vec())
+    }
+
+    impl<K: Ord> KeyTable<K> {
+        fn find<Q>(&self, key: &Q, now: i64) -> Option<(usize, &Window)>
+        where
+            K: Borrow<Q>,
+            Q: Hashed + Eq + ?Sized,
+        {
+            self.open_from(self.first_of(key)?, now)
+        }
     }
 
     #[test]
@@ -275,7 +301,7 @@ mod tests {
                     open.push(key);
                 }
             }
-            prop_assert_eq!(table.open_keys(now).copied().collect::<Vec<_>>(), open);
+            prop_assert_eq!(table.open_keys(now).copied().collect::<Vec<_>>(), open.clone());
             // Until the next change, every time gives the same answers.
             let change = next_change(table.windows(), now);
             for later in now..change.min(40) {

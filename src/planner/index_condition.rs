@@ -45,6 +45,8 @@ unsafe fn condition(request: &mut SupportRequestIndexCondition) -> Option<*mut L
         // only the leader reads the index for, may go on.
         index.amcanparallel = false;
         request.lossy = true;
+        // Another role may not be allowed to execute jit_keys.
+        (*(*request.root).glob).dependsOnRole = true;
         let condition = equals_any(&key, call.scope_node, keys, request.indexcollation);
         Some(pg_sys::lappend(std::ptr::null_mut(), condition.cast()))
     }
