@@ -32,8 +32,45 @@ static SEEN_ALIVE: AtomicU64 = AtomicU64::new(0);
 /// A grant and whom it served: a membership may be lost while the grant lives on.
 type Use = (i64, Who);
 
+/// Not a set, since most transactions use one grant and end at once. A use comes again when the copy
+/// that has it marked is loaded again; such repetitions go when there get many.
+struct Uses {
+    list: Vec<Use>,
+    /// How long the list may become before it is looked through.
+    limit: usize,
+}
+
+impl Uses {
+    const SMALL: usize = 64;
+
+    const fn new() -> Self {
+        Uses { list: Vec::new(), limit: Self::SMALL }
+    }
+
+    fn add(&mut self, one: Use) {
+        if self.list.len() >= self.limit {
+            self.list = self.set().into_iter().collect();
+            self.limit = (self.list.len() * 2).max(Self::SMALL);
+        }
+        self.list.push(one);
+    }
+
+    fn set(&self) -> HashSet<Use> {
+        self.list.iter().copied().collect()
+    }
+
+    /// Little memory is kept for the next transaction.
+    fn clear(&mut self) {
+        if self.list.capacity() > Self::SMALL {
+            *self = Self::new();
+        } else {
+            self.list.clear();
+        }
+    }
+}
+
 thread_local! {
-    static USED: RefCell<HashSet<Use>> = RefCell::default();
+    static USED: RefCell<Uses> = const { RefCell::new(Uses::new()) };
 }
 
 pub fn init() {
@@ -56,7 +93,7 @@ unsafe extern "C-unwind" fn transaction_changes(event: pg_sys::XactEvent::Type, 
         TRANSACTION.fetch_add(1, Ordering::Relaxed);
         NEXT_END.store(i64::MAX, Ordering::Relaxed);
         SEEN_ALIVE.store(0, Ordering::Relaxed);
-        let _ = USED.try_with(|used| used.try_borrow_mut().map(|mut used| std::mem::take(&mut *used)));
+        let _ = USED.try_with(|used| used.try_borrow_mut().map(|mut used| used.clear()));
     }
 }
 
@@ -84,7 +121,7 @@ pub fn set_planning(planning: bool) -> bool {
 pub fn record(who: Who, window: &Window) {
     ANY.store(true, Ordering::Relaxed);
     NEXT_END.fetch_min(window.end, Ordering::Relaxed);
-    USED.with_borrow_mut(|used| used.insert((window.grant, who)));
+    USED.with_borrow_mut(|used| used.add((window.grant, who)));
 }
 
 /// To be asked before anything is executed. Nearly free for who has used no grant.
@@ -125,7 +162,7 @@ struct Look {
 }
 
 fn look() -> Look {
-    let mut missing = USED.with_borrow(HashSet::clone);
+    let mut missing = USED.with_borrow(Uses::set);
     let mut people: Vec<Who> = Vec::new();
     for (_, who) in &missing {
         if !people.contains(who) {
@@ -147,4 +184,25 @@ fn look() -> Look {
     let certain = missing.is_empty();
     missing.retain(|(grant, _)| !ended::by_this_transaction_only(*grant));
     Look { ended: missing.into_iter().map(|(grant, _)| grant).min(), next_end, certain }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pgrx::pg_sys::Oid;
+
+    #[test]
+    fn every_use_is_kept_and_repetitions_do_not_pile_up() {
+        let who = Who { actor: Oid::from_u32(1), login: Oid::from_u32(2) };
+        let mut uses = Uses::new();
+        for round in 0..1_000 {
+            for grant in 0..100 {
+                uses.add((grant, who));
+            }
+            assert_eq!(uses.set().len(), 100, "{round}");
+        }
+        assert!(uses.list.len() <= 400, "{}", uses.list.len());
+        uses.clear();
+        assert!(uses.set().is_empty() && uses.list.capacity() == 0);
+    }
 }
