@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use pgrx::datum::{TimestampWithTimeZone, ToIsoString};
 use pgrx::pg_sys::TimestampTz;
 
 unsafe extern "C-unwind" {
@@ -19,6 +20,11 @@ static LATEST: AtomicI64 = AtomicI64::new(i64::MIN);
 pub fn now() -> TimestampTz {
     let clock = GetCurrentTimestamp();
     clock.max(LATEST.fetch_max(clock, Ordering::Relaxed))
+}
+
+/// A point in time as text, in UTC.
+pub fn timestamp_text(micros: i64) -> String {
+    TimestampWithTimeZone::try_from(micros).map(|at| at.to_iso_string()).unwrap_or_default()
 }
 
 /// How much the rough clock may lag behind, in microseconds. It is set at each tick of the timer, a

@@ -1,67 +1,88 @@
 //! What somebody is told whose transaction has used a grant that has ended.
 
 use pgrx::PgSqlErrorCode;
+use pgrx::datum::{TimestampWithTimeZone, ToIsoString};
 
+use super::arguments::Text;
+use super::clock::timestamp_text;
 use super::layout;
 use super::scan::{Snapshot, Table};
 use crate::errors::{Refusal, settle};
 use crate::privileged::Owner;
 
-/// Whether nobody but the transaction at hand, which may still roll back, has ended the grant.
-pub fn by_this_transaction_only(grant: i64) -> bool {
-    let Some(layout) = layout::current() else { return false };
-    let Some(endings) = Table::open(layout.endings.table).filter(|_| layout.is_current()) else {
-        return false;
-    };
-    let snapshot = Snapshot::take(&endings);
-    let mut scan = endings.find_int8(&snapshot, &layout.endings.by_grant, grant);
-    let mut by_us = false;
-    while let Some(row) = scan.next() {
-        if !row.is_our_own() {
-            return false;
-        }
-        by_us = true;
-    }
-    by_us
+/// An ending that has committed.
+struct Ending {
+    at: i64,
+    kind: String,
+    by: Option<String>,
 }
 
-/// A grant and how it ended.
+/// The earliest ending that counts for everybody, and whether the transaction at hand, which may
+/// still roll back, has made one.
+fn endings(grant: i64) -> (Option<Ending>, bool) {
+    let Some(layout) = layout::current() else { return (None, false) };
+    let Some(table) = Table::open(layout.endings.table).filter(|_| layout.is_current()) else {
+        return (None, false);
+    };
+    let columns = &layout.endings;
+    let text = |text: Text| String::from_utf8_lossy(text.bytes()).into_owned();
+    let snapshot = Snapshot::take(&table);
+    let mut scan = table.find_int8(&snapshot, &columns.by_grant, grant);
+    let mut earliest: Option<Ending> = None;
+    let mut our_own = false;
+    while let Some(row) = scan.next() {
+        if row.is_our_own() {
+            our_own = true;
+            continue;
+        }
+        let Some(at) = row.get(&columns.at) else { continue };
+        if earliest.as_ref().is_none_or(|ending| at < ending.at) {
+            let kind = row.get(&columns.kind).map(text).unwrap_or_default();
+            earliest = Some(Ending { at, kind, by: row.get(&columns.actor).map(text) });
+        }
+    }
+    (earliest, our_own)
+}
+
+/// Whether nobody but the transaction at hand has ended the grant.
+pub fn by_this_transaction_only(grant: i64) -> bool {
+    let (ending, our_own) = endings(grant);
+    our_own && ending.is_none()
+}
+
+/// A grant that serves no more.
 struct Ended {
     scope: String,
     key: Option<String>,
     /// Not for a scope without keys, where nothing else can be asked for.
     all_rows: bool,
+    ends_at: TimestampWithTimeZone,
     /// None: nobody has put an ending on record.
-    how: Option<String>,
-    by: Option<String>,
-    at: Option<String>,
+    ending: Option<Ending>,
     expired: bool,
 }
 
 const FIND: &str = "
-    SELECT g.scope, g.key, g.all_rows AND s.key_type IS NOT NULL, e.kind, e.actor,
-           to_char(coalesce(e.at, g.ends_at), 'YYYY-MM-DD HH24:MI:SS.MS') || ' UTC',
-           g.ends_at <= clock_timestamp()
+    SELECT g.scope, g.key, g.all_rows AND s.key_type IS NOT NULL, g.ends_at, g.ends_at <= clock_timestamp()
     FROM jit_private.grants g
     JOIN jit_private.scopes s ON s.id = g.scope_id
-    LEFT JOIN LATERAL (SELECT n.kind, n.actor, n.at FROM jit_private.endings n WHERE n.grant_id = g.id
-                       ORDER BY n.at LIMIT 1) e ON true
     WHERE g.id = $1";
 
 /// Raises 57014, which `EXCEPTION WHEN OTHERS` of PL/pgSQL does not catch.
 pub fn refuse(grant: i64) -> ! {
+    let (ending, _) = endings(grant);
     let found = {
         let owner = settle(Owner::enter());
         owner.first(FIND, &[grant.into()], |row| Ended {
             scope: row.must(1),
             key: row.get(2),
             all_rows: row.must(3),
-            how: row.get(4),
-            by: row.get(5),
-            at: row.get(6),
-            expired: row.must(7),
+            ends_at: row.must(4),
+            ending: None,
+            expired: row.must(5),
         })
     };
+    let found = found.map(|found| Ended { ending, ..found });
     refusal(grant, found.as_ref()).raise()
 }
 
@@ -72,14 +93,17 @@ fn refusal(grant: i64, ended: Option<&Ended>) -> Refusal {
             .detail(NOTHING_MORE)
             .hint("ROLLBACK, then ask again with jit_request().");
     };
-    let at = ended.at.as_deref().unwrap_or("an unknown time");
-    let how = match (ended.how.as_deref(), ended.by.as_deref()) {
-        (Some("expired"), _) => format!("It expired at {at}."),
-        (Some("scope disabled" | "scope dropped"), Some(by)) => format!("{by} stopped the scope at {at}."),
-        (Some(how), Some(by)) => format!("It was {how} by {by} at {at}."),
-        (Some(how), None) => format!("It was {how} at {at}."),
-        (None, _) if ended.expired => format!("It expired at {at}."),
-        (None, _) => "The role that acts here is served by it no more.".to_owned(),
+    let how = match &ended.ending {
+        None if ended.expired => format!("It expired at {}.", ended.ends_at.to_iso_string()),
+        None => "The role that acts here is served by it no more.".to_owned(),
+        Some(Ending { at, kind, by }) => match (kind.as_str(), by) {
+            ("expired", _) => format!("It expired at {}.", ended.ends_at.to_iso_string()),
+            ("scope disabled" | "scope dropped", Some(by)) => {
+                format!("{by} stopped the scope at {}.", timestamp_text(*at))
+            }
+            (kind, Some(by)) => format!("It was {kind} by {by} at {}.", timestamp_text(*at)),
+            (kind, None) => format!("It was {kind} at {}.", timestamp_text(*at)),
+        },
     };
     let key = match &ended.key {
         Some(key) => format!(", key => '{}'", key.replace('\'', "''")),

@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell};
 
 use super::cache::Who;
 use super::clock;
-use super::key_table::{Hashed, KeyTable, Window, next_change, position_in};
+use super::key_table::{Hashed, KeyTable, Window, last_open, next_change};
 use super::uses;
 
 /// The keys that grants of one scope open.
@@ -111,7 +111,7 @@ impl ScopeGrants {
 
     #[inline(always)]
     fn use_all_rows_at(&self, now: i64) -> bool {
-        match position_in(&self.all_rows, now) {
+        match last_open(self.all_rows.iter().enumerate(), now) {
             Some((position, window)) => {
                 // After those of the keys.
                 let keyed = self.windows - self.all_rows.len();

@@ -21,11 +21,14 @@ impl Window {
     }
 }
 
-/// The first window that is open now, and where it stands. Each grant counts by itself: one that
-/// ends shortens no other.
+/// Of the windows that are open now the one that ends last, and where it stands. Each grant counts by
+/// itself: one that ends shortens no other, and whoever may stay longer on another does.
 #[inline]
-pub fn position_in(windows: &[Window], now: i64) -> Option<(usize, &Window)> {
-    windows.iter().enumerate().find(|(_, window)| window.covers(now))
+pub fn last_open<'a>(
+    windows: impl Iterator<Item = (usize, &'a Window)>,
+    now: i64,
+) -> Option<(usize, &'a Window)> {
+    windows.filter(|(_, window)| window.covers(now)).max_by_key(|(_, window)| window.end)
 }
 
 /// When the next of these windows begins or ends, after `now`.
@@ -147,17 +150,13 @@ impl<K: Ord> KeyTable<K> {
         }
     }
 
-    /// The first window that is open now, of the key whose windows begin there, and where it stands.
+    /// The window that serves now, of the key whose windows begin there, and where it stands: see [`last_open`].
     #[inline]
     pub fn open_from(&self, first: usize, now: i64) -> Option<(usize, &Window)> {
         let run = self.entries.get(first..)?;
         let key = &run.first()?.key;
-        let (at, entry) = run
-            .iter()
-            .enumerate()
-            .take_while(|(at, entry)| *at == 0 || entry.key == *key)
-            .find(|(_, entry)| entry.window.covers(now))?;
-        Some((first + at, &entry.window))
+        let same = run.iter().enumerate().take_while(|(at, entry)| *at == 0 || entry.key == *key);
+        last_open(same.map(|(at, entry)| (first + at, &entry.window)), now)
     }
 
     pub fn windows(&self) -> impl Iterator<Item = &Window> {
@@ -220,7 +219,7 @@ mod tests {
         let table = ints(&[(7, window(10, 20, 1))]);
         for (now, open) in [(9, None), (10, Some(1)), (19, Some(1)), (20, None), (21, None)] {
             assert_eq!(table.find(&7, now).map(grant), open, "at {now}");
-            assert_eq!(position_in(&[window(10, 20, 1)], now).map(grant), open, "at {now}");
+            assert_eq!(last_open([(0, &window(10, 20, 1))].into_iter(), now).map(grant), open, "at {now}");
         }
         assert_eq!(table.find(&8, 15), None);
     }
@@ -232,6 +231,8 @@ mod tests {
             assert_eq!(table.find(&7, now).is_some(), open, "at {now}");
         }
         assert_eq!(table.find(&7, 25).map(grant), Some(2));
+        // The one that lasts longest.
+        assert_eq!(table.find(&7, 17).map(grant), Some(2));
     }
 
     #[test]

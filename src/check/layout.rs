@@ -45,6 +45,9 @@ pub struct Grants {
 pub struct Endings {
     pub table: Oid,
     pub by_grant: Index<Int8>,
+    pub at: Column<Timestamp>,
+    pub kind: Column<Name>,
+    pub actor: Column<Name>,
 }
 
 pub struct Installation {
@@ -207,7 +210,13 @@ fn resolve(oids: &Oids, generation: u64) -> Option<Layout> {
             origin: Column::named(oids.grants, c"origin")?,
             tidied_at: Column::named(oids.grants, c"tidied_at")?,
         },
-        endings: Endings { table: oids.endings, by_grant: Index::open(oids.endings_grant, &grant_id)? },
+        endings: Endings {
+            table: oids.endings,
+            by_grant: Index::open(oids.endings_grant, &grant_id)?,
+            at: Column::named(oids.endings, c"at")?,
+            kind: Column::named(oids.endings, c"kind")?,
+            actor: Column::named(oids.endings, c"actor")?,
+        },
         installation: Installation { table: oids.installation, id: Column::named(oids.installation, c"id")? },
     })
 }

@@ -10,6 +10,7 @@ use super::args::{json as json_arg, optional, roles, timestamp, value};
 use super::scope::{self, Frozen, Scope};
 use super::{begin, now, span};
 use crate::audit::events::{Event, committed_durably, record};
+use crate::check::clock::timestamp_text;
 use crate::errors::{Outcome, Refusal, null_argument, settle, unknown_request};
 use crate::identity::{self, Identity, Role};
 use crate::origin;
@@ -410,11 +411,6 @@ pub fn close_scope(owner: &Owner, who: &Identity, scope: i32, why: &str) {
         ],
     );
     committed_durably();
-}
-
-/// A point in time as text, in UTC.
-pub fn timestamp_text(micros: i64) -> String {
-    TimestampWithTimeZone::try_from(micros).map(|at| at.to_iso_string()).unwrap_or_default()
 }
 
 fn cancel(id: Option<i64>) -> Outcome<()> {

@@ -6,10 +6,11 @@ use pgrx::prelude::*;
 use serde_json::json;
 
 use super::args::{optional, roles, value};
-use super::request::{Request, checked_text, timestamp_text};
+use super::request::{Request, checked_text};
 use super::scope::{Scope, Slot};
 use super::{begin, deliberate, grant, quorum, span};
 use crate::audit::events::{Event, record};
+use crate::check::clock::timestamp_text;
 use crate::errors::{Outcome, Refusal, log, null_argument, settle};
 use crate::identity::{self, Identity};
 use crate::privileged::Owner;
