@@ -4,11 +4,13 @@
 PG_CONFIG ?=
 export PG_CONFIG
 
-.PHONY: help demo test install installcheck mutants deps clean
+.PHONY: help demo test test-matrix bench install installcheck mutants deps clean
 
 help:
 	@echo "make demo          a million bank accounts, step by step, in a cluster of its own"
 	@echo "make test          everything that must hold: style, unit, regress, isolation, cluster tests"
+	@echo "make test-matrix   the same on PostgreSQL 17 and 18, in chroots (as root) [MATRIX_VERSIONS=, MATRIX_SUITES=]"
+	@echo "make bench         against hand-written policies: a table, target/bench/results.json and a plot [BENCH_ARGS=…]"
 	@echo "make install       build and install into a server [PG_CONFIG=/path/to/pg_config]"
 	@echo "make installcheck  pg_regress against what is installed, in a throwaway cluster"
 	@echo "make mutants       break the code on purpose; the tests must notice"
@@ -20,6 +22,12 @@ demo:
 
 test:
 	@tests/run.sh
+
+test-matrix:
+	@scripts/matrix.sh
+
+bench:
+	@bench/run.sh $(BENCH_ARGS)
 
 install:
 	@scripts/install.sh

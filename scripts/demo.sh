@@ -61,11 +61,11 @@ trap 'exit 143' TERM
 
 # ---------------------------------------------------------------- sessions that stay open
 
-# open_session WHO: one psql, connected as WHO until the end, fed and read through pipes.
+# open_session WHO [ROLE]: one psql, connected as ROLE (WHO, if not given) until the end, fed and read through pipes.
 open_session() {
-    local who=$1 in out
+    local who=$1 role=${2:-$1} in out
     mkfifo "$base/$who.in" "$base/$who.out"
-    "$(pg_bin psql)" -X -q -U "$who" -d bank <"$base/$who.in" >"$base/$who.out" 2>&1 &
+    "$(pg_bin psql)" -X -q -U "$role" -d bank <"$base/$who.in" >"$base/$who.out" 2>&1 &
     exec {in}>"$base/$who.in" {out}<"$base/$who.out"
     rm "$base/$who.in" "$base/$who.out"
     session_in[$who]=$in session_out[$who]=$out
@@ -132,7 +132,7 @@ title "The administrator: people, rules, and one policy on the table"
 done_by postgres "CREATE EXTENSION jit_rls;"
 done_by postgres "CREATE ROLE tellers; CREATE ROLE branch_manager;"
 done_by postgres "CREATE ROLE teller_tina LOGIN IN ROLE tellers; CREATE ROLE teller_tom LOGIN IN ROLE tellers; CREATE ROLE manager_max LOGIN IN ROLE branch_manager;"
-done_by postgres "GRANT SELECT ON pgbench_accounts TO tellers;"
+done_by postgres "GRANT SELECT ON pgbench_accounts, pgbench_branches TO tellers;"
 done_by postgres "SELECT jit.create_scope('branch', '{\"description\": \"accounts of one branch\", \"key_type\": \"int\", \"approvers\": {\"branch_manager\": 1}, \"requesters\": [\"tellers\"]}');"
 done_by postgres "ALTER TABLE pgbench_accounts ENABLE ROW LEVEL SECURITY;"
 done_by postgres "CREATE POLICY by_branch ON pgbench_accounts FOR SELECT USING (jit_active('branch', bid));"
@@ -140,6 +140,7 @@ run postgres "SELECT count(*) FROM pgbench_accounts;"
 rows 1000000 "the data is there"
 
 open_session teller_tina
+open_session teller_tina.2 teller_tina
 open_session teller_tom
 open_session manager_max
 
@@ -165,7 +166,12 @@ rows 100000 "the 100,000 accounts of branch 7, no others"
 run teller_tom "SELECT count(*) FROM pgbench_accounts;"
 rows 0 "and nobody else sees them"
 
-title "A second grant is revoked under an open transaction that cannot see new data"
+title "The first grant ends by itself"
+until_true 30 teller_tina "SELECT count(*) FROM pgbench_accounts;" '^ *0$'
+run teller_tina "SELECT count(*) FROM pgbench_accounts;"
+rows 0 "its window is over, and nobody had to do anything"
+
+title "A second grant is revoked under open transactions that cannot see new data"
 run teller_tina "SELECT jit_request('branch', 'cover for Tom, who is ill', key => '3', duration => '1 hour');"
 second=$(number) || die "no request was made"
 run manager_max "SELECT jit_approve($second);"
@@ -173,15 +179,19 @@ expect approved "approved for an hour"
 done_by teller_tina "BEGIN ISOLATION LEVEL REPEATABLE READ;"
 run teller_tina "SELECT count(*) FROM pgbench_accounts WHERE bid = 3;"
 rows 100000 "the rows are there"
+done_by teller_tina.2 "BEGIN ISOLATION LEVEL REPEATABLE READ;"
+run teller_tina.2 "SELECT count(*) FROM pgbench_branches;"
+rows 10 "Tina's other window has a snapshot as well, and has read no account yet"
 done_by manager_max "SELECT jit_revoke($second, 'Tom is back');"
 run teller_tina "SELECT count(*) FROM pgbench_accounts WHERE bid = 3;"
-rows 0 "gone on the next statement, in the same transaction"
-done_by teller_tina "COMMIT;"
-
-title "The first grant ends by itself"
-until_true 30 teller_tina "SELECT count(*) FROM pgbench_accounts;" '^ *0$'
-run teller_tina "SELECT count(*) FROM pgbench_accounts;"
-rows 0 "its window is over, and nobody had to do anything"
+refused 57014 "the transaction that has read them is stopped at its next statement"
+expect "request $second has ended" "it says which grant has ended" 57014
+expect "revoked by manager_max" "by whose hand" 57014
+expect "HINT:.*jit_request\\('branch'" "and how to ask again" 57014
+done_by teller_tina "ROLLBACK;"
+run teller_tina.2 "SELECT count(*) FROM pgbench_accounts WHERE bid = 3;"
+rows 0 "the other goes on, and sees none of them: the snapshot is old, the check is not"
+done_by teller_tina.2 "COMMIT;"
 
 title "All of it is on record"
 until_true 10 postgres "SELECT count(*) FROM jit.events WHERE kind LIKE '%expired%' AND request_id = $first;" '^ *1$'

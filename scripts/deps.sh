@@ -4,6 +4,7 @@
 #
 #   scripts/deps.sh            for a build
 #   scripts/deps.sh --tests    and for the tests: a Python environment in target/venv
+#   scripts/deps.sh --bench    and for the benchmark: more of it, and valgrind
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -27,7 +28,7 @@ for tool in fmt clippy; do
     cargo "$tool" --version >/dev/null 2>&1 || want "rustup component add ${tool/#fmt/rustfmt}"
 done
 
-packages=(libclang-14-dev clang-14 pkg-config libssl-dev build-essential python3-venv)
+packages=(libclang-dev clang pkg-config libssl-dev build-essential python3-venv)
 [[ $PG_CONFIG != "$DEFAULT_PG_CONFIG" ]] || packages+=(postgresql-15 postgresql-server-dev-15)
 if command -v dpkg-query >/dev/null; then
     absent=()
@@ -69,7 +70,7 @@ if ((${#missing[@]})); then
     exit 1
 fi
 
-if [[ ${1:-} == --tests ]]; then
+if [[ ${1:-} == --tests || ${1:-} == --bench ]]; then
     # The system's Python where there is one: a version manager's may lack venv or vanish from PATH.
     python=/usr/bin/python3
     [[ -x $python ]] || python=$(command -v python3) || die "no python3 found"
@@ -82,4 +83,10 @@ if [[ ${1:-} == --tests ]]; then
         # Copied last: its presence says that the environment is complete.
         cp tests/requirements.txt target/venv/requirements.txt
     fi
+fi
+
+if [[ ${1:-} == --bench ]] && ! cmp -s bench/requirements.txt target/venv/bench.txt; then
+    echo "+ the benchmark's Python packages in target/venv"
+    target/venv/bin/pip install -q --disable-pip-version-check -r bench/requirements.txt
+    cp bench/requirements.txt target/venv/bench.txt
 fi

@@ -160,6 +160,7 @@ pub fn inside_executor(text: *const c_char, body: impl FnOnce()) {
     if uses::any() {
         uses::refuse_if_ended();
     }
+    dependence::actor_may_have_changed();
     let foreign = EXECUTOR_DEPTH.get() == 0 && !is_the_clients(text);
     if foreign {
         deeper(&FOREIGN_DEPTH);
@@ -216,6 +217,7 @@ unsafe extern "C-unwind" fn process_utility(
         // Of the utility commands only EXPLAIN ANALYZE carries out a plan that stands in the
         // client's text. What DO, CALL, EXECUTE and FETCH run was written elsewhere or earlier.
         begin_message();
+        dependence::actor_may_have_changed();
         let foreign = !explains_the_clients_text(node);
         if foreign {
             deeper(&FOREIGN_DEPTH);

@@ -47,15 +47,16 @@ pub unsafe fn on_marker(root: *mut pg_sys::PlannerInfo) -> bool {
 }
 
 /// The plan is made anew for another role. PostgreSQL knows plans by GetUserId(), grants serve
-/// GetOuterUserId(): false where they differ.
+/// GetOuterUserId(): false where they differ, or could when the plan is used again, which is inside
+/// SECURITY DEFINER functions.
 ///
 /// # Safety
 /// `root` is the planner's, or NULL.
 unsafe fn on_role(root: *mut pg_sys::PlannerInfo) -> bool {
     let actor = identity::actor();
-    // SAFETY: reads a static of miscinit.c; `root` as above.
+    // SAFETY: reads statics of miscinit.c; `root` as above.
     unsafe {
-        if pg_sys::GetUserId() != actor {
+        if pg_sys::GetUserId() != actor || pg_sys::InLocalUserIdChange() {
             return false;
         }
         let Some(glob) = root.as_ref().and_then(|root| root.glob.as_mut()) else { return false };
@@ -68,8 +69,8 @@ unsafe fn on_role(root: *mut pg_sys::PlannerInfo) -> bool {
     true
 }
 
-/// After what may have been a SET ROLE: a plan made for alice, kept in a function that alice owns,
-/// would be found again (by GetUserId()) when bob calls it.
+/// After what may have been a SET ROLE, or its end with a transaction: a plan made for alice, kept in a
+/// function, would be found again (by GetUserId()) when bob calls it through one that alice owns.
 #[inline]
 pub fn actor_may_have_changed() {
     let made_for = MADE_FOR.load(Ordering::Relaxed);

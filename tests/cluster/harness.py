@@ -294,3 +294,48 @@ class Cluster:
         """Until the standby has replayed all that is written here now."""
         target = self.value("SELECT pg_current_wal_flush_lsn()")
         wait_until(lambda: standby.value("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", params=[target]), f"replay of {target}")
+
+
+class OpenSessions:
+    """alice's sessions that are open all the time: one between transactions, two inside of one with an old snapshot.
+
+    A call asks all of them and returns the set of their answers, None for who is denied. Of the two inside, one has used no grant
+    in its transaction so far: what has ended must be denied by the check itself. The other goes on in a transaction that has
+    used what it could, and must be refused once that has ended.
+    """
+
+    def __init__(self, cluster, db, query, beforehand):
+        """`beforehand` gives a transaction its snapshot, its locks and a copy of the grants, and uses none of them."""
+        self.query, self.beforehand = query, beforehand
+        self.plain, self.unused, self.using = (cluster.connect("alice", db) for _ in range(3))
+        self.has_used = False
+        for session in (self.unused, self.using):
+            session.execute(f"PREPARE q AS {query}")
+            self._begin(session)
+
+    def __call__(self):
+        asked = [(self.plain, self.query), (self.unused, "EXECUTE q"), (self.unused, self.query)]
+        answers = {session.execute(query).fetchone()[0] or None for session, query in asked}
+        if answers != {None}:
+            self.unused.execute("ROLLBACK")
+            self._begin(self.unused)
+        return answers | {self._ask_using()}
+
+    def _ask_using(self):
+        try:
+            answer = self.using.execute("EXECUTE q").fetchone()[0] or None
+        except psycopg.errors.QueryCanceled as error:
+            assert self.has_used and "has ended" in error.diag.message_primary, error
+            assert "jit_request" in error.diag.message_hint, error
+            self.has_used = False
+            self.using.execute("ROLLBACK")
+            self._begin(self.using)
+            return None
+        assert answer or not self.has_used, "the transaction has used what has ended, and goes on"
+        self.has_used = answer is not None
+        return answer
+
+    def _begin(self, session):
+        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        for statement in self.beforehand:
+            session.execute(statement)

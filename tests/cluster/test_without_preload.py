@@ -57,12 +57,18 @@ def test_all_else_works(cluster, db):
     assert alice.execute(rows).fetchone() == (None,)
     [first] = alice.execute(ask, ["1", "1 hour"]).fetchone()
     assert decide(bob, "SELECT jit_approve(%s)", first) == ("approved",)
-    # In the session that is open, inside its transaction.
-    with alice.transaction():
+    # In the session that is open, inside a transaction that has not used it, and in another one, which has.
+    using = cluster.connect("alice", db)
+    with alice.transaction(), using.transaction(force_rollback=True):
         alice.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        assert alice.execute(rows).fetchone() == ([1],)
+        assert alice.execute("SELECT jit_active('s', 2)").fetchone() == (False,)
+        using.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        assert using.execute(rows).fetchone() == ([1],)
         bob.execute("SELECT jit_revoke(%s, 'done')", [first])
         assert alice.execute(rows).fetchone() == (None,)
+        with pytest.raises(psycopg.errors.QueryCanceled, match=f"through request {first} has ended"):
+            using.execute(rows)
+    assert using.execute(rows).fetchone() == (None,)
     # The end comes by the clock. Nobody puts it on record, and the views know it all the same.
     [second] = alice.execute(ask, ["2", "1 second"]).fetchone()
     assert decide(bob, "SELECT jit_approve(%s)", second) == ("approved",)

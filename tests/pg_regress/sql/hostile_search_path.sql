@@ -59,13 +59,13 @@ SELECT jit_approve(:r);
 \c - bob
 CREATE TEMP TABLE approvers (scope_id int, role text, role_id oid, people int);
 SET search_path = pg_temp, evil, pg_catalog, public;
-SELECT id, key, duration FROM jit.pending;
+SELECT id, key, duration FROM jit.pending ORDER BY id;
 SELECT jit_approve(id) FROM jit.pending;
 \c - alice
 SET search_path = evil, pg_catalog, public;
 SELECT public.jit_active('s', 1), public.jit_active('s', 2), public.jit_keys('s', NULL::int4), public.jit_keys('u', NULL::uuid);
 SELECT * FROM public.t;
-SELECT id, key, state, ends_at - starts_at AS length FROM jit.my_grants;
+SELECT id, key, state, ends_at - starts_at AS length FROM jit.my_grants ORDER BY id;
 SELECT login, actor, shared_login, person, inherited_roles @> '{alice,support}' AS inherited, sees_without_grants FROM public.jit_whoami();
 SELECT public.jit_release(:r);
 SELECT public.jit_active('s', 1);

@@ -31,7 +31,16 @@ SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;
 SET min_parallel_index_scan_size = 0;
 
+-- The leader looks the keys up in the index, the workers read what it has found.
+EXPLAIN (COSTS OFF) SELECT count(*), min(k), max(k) FROM t;
+SELECT count(*), min(k), max(k) FROM t;
+SET parallel_leader_participation = off;
+SELECT count(*), min(k), max(k) FROM t;
+RESET parallel_leader_participation;
 -- A sequential scan, with the leader at work and without.
+SET enable_indexscan = off;
+SET enable_indexonlyscan = off;
+SET enable_bitmapscan = off;
 EXPLAIN (COSTS OFF) SELECT count(*), min(k), max(k) FROM t;
 SELECT count(*), min(k), max(k) FROM t;
 SET parallel_leader_participation = off;

@@ -66,6 +66,7 @@ SELECT jit.announce_installation();
 SELECT jit.guard_write();
 SELECT jit.append_only();
 SELECT jit.invalidate();
+SELECT jit.invalidate_plans();
 SELECT jit.bind_rule();
 SELECT jit.bind_record();
 SELECT * FROM jit.advice;
