@@ -6,6 +6,8 @@ import statistics
 from bench.measure import digits
 
 SIDES = {True: "≤", False: "≥"}
+# Load average; others at work take time from one side of a pair as well as from the other, but not equally.
+IDLE = 0.7
 
 
 def print_case(result):
@@ -45,6 +47,9 @@ def markdown(head, results):
     ]
     if head["size"]["quick"]:
         lines += ["**A quick run, to see whether it runs: these figures are no evidence.**", ""]
+    load = machine["load_before"][0]
+    if load > IDLE:
+        lines += [f"**The machine was not idle when this began (load average {load:.1f}): measure again.**", ""]
     lines += ["| case | measured | 95 % interval | bar | |", "|---|--:|:-:|--:|---|"]
     for result in results:
         for check in result.checks:

@@ -19,10 +19,9 @@ work=$ROOT/target/matrix
 # Testing rather than unstable for 18: what is there can be installed on any day.
 release_of() {
     case $1 in
-        15) echo bookworm ;;
         17) echo trixie ;;
         18) echo forky ;;
-        *) die "no Debian release packages PostgreSQL $1: MATRIX_VERSIONS can be 15, 17 and 18" ;;
+        *) die "no Debian release packages PostgreSQL $1: MATRIX_VERSIONS can be 17 and 18" ;;
     esac
 }
 for version in "${versions[@]}"; do release_of "$version" >/dev/null; done

@@ -218,6 +218,11 @@ unsafe extern "C-unwind" fn process_utility(
         // client's text. What DO, CALL, EXECUTE and FETCH run was written elsewhere or earlier.
         begin_message();
         dependence::actor_may_have_changed();
+        // FETCH may give out rows that were stored before, without a run of the executor.
+        let gives_rows = matches!((*node).type_, pg_sys::NodeTag::T_FetchStmt | pg_sys::NodeTag::T_CopyStmt);
+        if gives_rows && uses::any() {
+            uses::refuse_if_ended();
+        }
         let foreign = !explains_the_clients_text(node);
         if foreign {
             deeper(&FOREIGN_DEPTH);

@@ -7,7 +7,7 @@
 #                                           regress    NAME: a file of tests/pg_regress/sql
 #                                           isolation  NAME: a file of tests/isolation/specs
 #                                           cluster    NAME: a pytest node below tests/cluster
-#                                           differential  NAME: how many cases
+#                                           differential  NAME: a pytest node below tests/differential
 #   tests/run.sh --no-build …             against what is installed already
 set -euo pipefail
 # shellcheck source=../scripts/cluster.sh
@@ -135,22 +135,21 @@ run_isolation() {
     run_pg_regress isolation "isolation specs" "$(pgxs_test isolation/pg_isolation_regress)" tests/isolation/specs spec
 }
 
-run_cluster() {
-    begin "cluster tests"
-    local log=$base/pytest.log
-    # No plug-ins of the machine's, no caches in the checkout.
-    JIT_TEST_BASE=$base/cluster PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONDONTWRITEBYTECODE=1 \
-        target/venv/bin/pytest -p no:cacheprovider -ra --durations=5 --color=no \
-        -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true \
-        "tests/cluster${name:+/$name}" 2>&1 | tee "$log"
-    done_with "$(sed -nE 's/.*[^0-9]([0-9]+) passed.*/\1/p' "$log" | tail -n 1)"
-}
+run_cluster() { run_pytest "cluster tests" cluster "$base/cluster" --durations=5; }
+# Random worlds and queries against a plain reference; it fails as well when too few cases are of a kind.
+run_differential() { run_pytest "differential tests" differential "$base/different"; }
 
-# Random queries against a plain reference; see tests/differential/run.py, which also fails for too few cases of a kind.
-run_differential() {
-    begin "differential test"
-    target/venv/bin/python tests/differential/run.py ${name:+--relaxed --cases "$name"}
-    done_with
+run_pytest() {
+    local suite=$1 folder=$2 servers=$3
+    shift 3
+    begin "$suite"
+    local log=$base/$folder.log
+    # No plug-ins of the machine's, no caches in the checkout.
+    JIT_TEST_BASE=$servers PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONDONTWRITEBYTECODE=1 \
+        target/venv/bin/pytest -p no:cacheprovider -ra --color=no "$@" \
+        -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true \
+        "tests/$folder${name:+/$name}" 2>&1 | tee "$log"
+    done_with "$(sed -nE 's/.*[^0-9]([0-9]+) passed.*/\1/p' "$log" | tail -n 1)"
 }
 
 # Every finding is either fixed or has an exception with a reason; an exception that nothing needs any more goes.

@@ -2,12 +2,14 @@
 
 use pgrx::PgSqlErrorCode;
 use pgrx::datum::{TimestampWithTimeZone, ToIsoString};
+use pgrx::pg_sys::Oid;
 
 use super::arguments::Text;
 use super::clock::timestamp_text;
 use super::layout;
 use super::scan::{Snapshot, Table};
 use crate::errors::{Refusal, settle};
+use crate::identity;
 use crate::privileged::Owner;
 
 /// An ending that has committed.
@@ -44,10 +46,20 @@ fn endings(grant: i64) -> (Option<Ending>, bool) {
     (earliest, our_own)
 }
 
-/// Whether nobody but the transaction at hand has ended the grant.
-pub fn by_this_transaction_only(grant: i64) -> bool {
+/// Whether nothing but the transaction at hand keeps the grant from serving the actor.
+pub fn by_this_transaction_only(grant: i64, actor: Oid) -> bool {
     let (ending, our_own) = endings(grant);
-    our_own && ending.is_none()
+    our_own && ending.is_none() && is_inherited(grant, actor)
+}
+
+/// Whether the grant is made to the actor, or to a role that it still inherits.
+fn is_inherited(grant: i64, actor: Oid) -> bool {
+    let Some(layout) = layout::current() else { return false };
+    let Some(table) = Table::open(layout.grants.table).filter(|_| layout.is_current()) else { return false };
+    let snapshot = Snapshot::take(&table);
+    let mut scan = table.find_int8(&snapshot, &layout.grants.by_id, grant);
+    let grantee = scan.next().and_then(|row| row.get(&layout.grants.grantee_id));
+    grantee.is_some_and(|grantee| identity::inherited_roles(actor).contains(&grantee))
 }
 
 /// A grant that serves no more.

@@ -15,6 +15,7 @@ pub enum HeldKey {
 }
 
 pub struct Held {
+    live: bool,
     family: Option<Family>,
     scope: Option<i32>,
     all_rows: bool,
@@ -35,6 +36,7 @@ impl Held {
         let (keys, sample) = grants.map_or((0, Vec::new()), sample);
         let all_rows = grants.is_some_and(ScopeGrants::has_all_rows);
         Some(Held {
+            live: resolved.live,
             family: resolved.keys.map(|keys| keys.family),
             // Also of a scope that is disabled: it may be enabled while the plan is kept.
             scope: scopes::named(scope).map(|scope| scope.id),
@@ -44,9 +46,9 @@ impl Held {
         })
     }
 
-    /// None: the scope has no keys, or there is no such scope now.
-    pub fn family(&self) -> Option<Family> {
-        self.family
+    /// Whether such keys can be looked up, without an error, in the scope or in one that takes its name.
+    pub fn takes(&self, family: Family) -> bool {
+        !self.live || self.family == Some(family)
     }
 
     pub fn all_rows(&self) -> bool {

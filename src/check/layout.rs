@@ -27,11 +27,13 @@ pub struct Scopes {
 pub struct Grants {
     pub table: Oid,
     /// Partial: `WHERE tidied_at IS NULL`.
+    pub by_id: Index<Int8>,
     pub live: Index<RoleId>,
     /// Partial: `WHERE all_rows AND tidied_at IS NULL`.
     pub all_rows_live: Index<Int4>,
     pub id: Column<Int8>,
     pub scope_id: Column<Int4>,
+    pub grantee_id: Column<RoleId>,
     pub key: Column<Name>,
     pub all_rows: Column<Bool>,
     pub starts_at: Column<Timestamp>,
@@ -79,6 +81,7 @@ struct Oids {
     scopes_id: Oid,
     scopes_name: Oid,
     grants: Oid,
+    grants_id: Oid,
     grants_live: Oid,
     grants_all_rows: Oid,
     endings: Oid,
@@ -96,6 +99,7 @@ impl Oids {
             scopes_id: named(c"scopes_pkey")?,
             scopes_name: named(c"scopes_name")?,
             grants: named(c"grants")?,
+            grants_id: named(c"grants_pkey")?,
             grants_live: named(c"grants_live")?,
             grants_all_rows: named(c"grants_all_rows")?,
             endings: named(c"endings")?,
@@ -105,12 +109,13 @@ impl Oids {
     }
 
     /// The marker is not among them: it changes with every grant.
-    fn relations(&self) -> [Oid; 9] {
+    fn relations(&self) -> [Oid; 10] {
         [
             self.scopes,
             self.scopes_id,
             self.scopes_name,
             self.grants,
+            self.grants_id,
             self.grants_live,
             self.grants_all_rows,
             self.endings,
@@ -181,6 +186,7 @@ fn resolve(oids: &Oids, generation: u64) -> Option<Layout> {
     let scope_id = Column::named(oids.scopes, c"id")?;
     let scope_name = Column::named(oids.scopes, c"name")?;
     let grantee_id = Column::named(oids.grants, c"grantee_id")?;
+    let grants_id = Column::named(oids.grants, c"id")?;
     let grant_scope_id = Column::named(oids.grants, c"scope_id")?;
     let grant_id = Column::named(oids.endings, c"grant_id")?;
     Some(Layout {
@@ -197,10 +203,12 @@ fn resolve(oids: &Oids, generation: u64) -> Option<Layout> {
         },
         grants: Grants {
             table: oids.grants,
+            by_id: Index::open(oids.grants_id, &grants_id)?,
             live: Index::open(oids.grants_live, &grantee_id)?,
             all_rows_live: Index::open(oids.grants_all_rows, &grant_scope_id)?,
-            id: Column::named(oids.grants, c"id")?,
+            id: grants_id,
             scope_id: grant_scope_id,
+            grantee_id,
             key: Column::named(oids.grants, c"key")?,
             all_rows: Column::named(oids.grants, c"all_rows")?,
             starts_at: Column::named(oids.grants, c"starts_at")?,

@@ -8,7 +8,7 @@
 //! must not wash them off.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
@@ -35,7 +35,8 @@ type Use = (i64, Who);
 /// Not a set, since most transactions use one grant and end at once. A use comes again when the copy
 /// that has it marked is loaded again; such repetitions go when there get many.
 struct Uses {
-    list: Vec<Use>,
+    /// Each with the end of the grant.
+    list: Vec<(Use, i64)>,
     /// How long the list may become before it is looked through.
     limit: usize,
 }
@@ -47,15 +48,16 @@ impl Uses {
         Uses { list: Vec::new(), limit: Self::SMALL }
     }
 
-    fn add(&mut self, one: Use) {
+    fn add(&mut self, one: Use, end: i64) {
         if self.list.len() >= self.limit {
-            self.list = self.set().into_iter().collect();
+            self.list = self.once().into_iter().collect();
             self.limit = (self.list.len() * 2).max(Self::SMALL);
         }
-        self.list.push(one);
+        self.list.push((one, end));
     }
 
-    fn set(&self) -> HashSet<Use> {
+    /// Each use once, with the end that was known last.
+    fn once(&self) -> HashMap<Use, i64> {
         self.list.iter().copied().collect()
     }
 
@@ -121,7 +123,7 @@ pub fn set_planning(planning: bool) -> bool {
 pub fn record(who: Who, window: &Window) {
     ANY.store(true, Ordering::Relaxed);
     NEXT_END.fetch_min(window.end, Ordering::Relaxed);
-    USED.with_borrow_mut(|used| used.add((window.grant, who)));
+    USED.with_borrow_mut(|used| used.add((window.grant, who), window.end));
 }
 
 /// To be asked before anything is executed. Nearly free for who has used no grant.
@@ -162,9 +164,9 @@ struct Look {
 }
 
 fn look() -> Look {
-    let mut missing = USED.with_borrow(Uses::set);
+    let mut missing = USED.with_borrow(Uses::once);
     let mut people: Vec<Who> = Vec::new();
-    for (_, who) in &missing {
+    for (_, who) in missing.keys() {
         if !people.contains(who) {
             people.push(*who);
         }
@@ -174,16 +176,16 @@ fn look() -> Look {
     for who in people {
         let Some(copy) = cache::ensure(who) else { continue };
         cache::each_window(copy, |window| {
-            if now < window.end && missing.remove(&(window.grant, who)) {
+            if now < window.end && missing.remove(&(window.grant, who)).is_some() {
                 next_end = next_end.min(window.end);
             }
         });
     }
     // What this transaction has ended itself has not ended for anybody else yet, and may be taken
-    // back: then it must be found alive again.
+    // back: then it must be found alive again. Its time runs on.
     let certain = missing.is_empty();
-    missing.retain(|(grant, _)| !ended::by_this_transaction_only(*grant));
-    Look { ended: missing.into_iter().map(|(grant, _)| grant).min(), next_end, certain }
+    missing.retain(|(grant, who), end| *end <= now || !ended::by_this_transaction_only(*grant, who.actor));
+    Look { ended: missing.into_keys().map(|(grant, _)| grant).min(), next_end, certain }
 }
 
 #[cfg(test)]
@@ -197,12 +199,13 @@ mod tests {
         let mut uses = Uses::new();
         for round in 0..1_000 {
             for grant in 0..100 {
-                uses.add((grant, who));
+                uses.add((grant, who), round);
             }
-            assert_eq!(uses.set().len(), 100, "{round}");
+            assert_eq!(uses.once().len(), 100, "{round}");
+            assert!(uses.once().values().all(|end| *end == round));
         }
         assert!(uses.list.len() <= 400, "{}", uses.list.len());
         uses.clear();
-        assert!(uses.set().is_empty() && uses.list.capacity() == 0);
+        assert!(uses.once().is_empty() && uses.list.capacity() == 0);
     }
 }

@@ -33,7 +33,7 @@ unsafe fn condition(request: &mut SupportRequestIndexCondition) -> Option<*mut L
         let keys = keys_function(function.funcid, key.kind)?;
         let held = Held::now(scope)?;
         // A mistake in the policy: its error is the row check's.
-        if held.family().is_some_and(|family| family != key.kind.family) {
+        if !held.takes(key.kind.family) {
             return None;
         }
         let decided_by_keys = dependence::on_keys_alone(request.root, &held);
@@ -79,7 +79,8 @@ unsafe fn searches_arrays(
 /// the whole index that must not weigh much.
 fn is_worth_it(held: &Held, index: &pg_sys::IndexOptInfo) -> bool {
     const ALWAYS: usize = 100;
-    const MOST: usize = 100_000;
+    // While planning, scalararraysel() (selfuncs.c) looks at each of them.
+    const MOST: usize = 5_000;
     let keys = held.keys();
     keys <= ALWAYS || keys <= MOST && keys as f64 * 10.0 <= index.tuples
 }

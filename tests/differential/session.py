@@ -1,11 +1,13 @@
 """One session: statements go to libpq as they are, rows come back as text, plans as notices of auto_explain's."""
 
+import collections
 import dataclasses
+import functools
 
 from psycopg import pq
 
 from model import literal
-from settings import sql
+from settings import SERIAL, sql
 
 BAD = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
 
@@ -21,13 +23,13 @@ class Answer:
     state: str | None = None
     plan: str = ""
 
+    @functools.cached_property
+    def bag(self):
+        return collections.Counter(self.rows)
+
     def same(self, other, ordered):
-        mine, others = (self.rows, other.rows) if ordered else (sorted_rows(self.rows), sorted_rows(other.rows))
+        mine, others = (self.rows, other.rows) if ordered else (self.bag, other.bag)
         return (mine, self.tag, self.sqlstate, self.state) == (others, other.tag, other.sqlstate, other.state)
-
-
-def sorted_rows(rows):
-    return sorted(rows, key=lambda row: [(value is not None, value or b"") for value in row])
 
 
 class Session:
@@ -60,13 +62,11 @@ class Session:
             self.check(self.pgconn.prepare(name.encode(), query.text.encode(), query.oids()), query.text)
         self.prepared.add(name)
 
-    def run(self, query, way, name="", role=None, settings=None, search_path="public", schema="public", discard=False):
+    def run(self, query, way, name="", role=None, settings=SERIAL, search_path="public", schema="public", discard=False):
         """Runs the query in a transaction of its own that is rolled back."""
         if way in ("sql", "bind"):
             self.prepare(name, query, way)
-        begin = ["BEGIN", f"SET LOCAL search_path = {search_path}"]
-        if settings:
-            begin.append(sql(settings))
+        begin = ["BEGIN", f"SET LOCAL search_path = {search_path}", sql(settings)]
         if role:
             begin.append(f"SET LOCAL ROLE {role}")
         if discard:
@@ -83,7 +83,11 @@ class Session:
     def answer(self, query, way, name):
         if way == "bind":
             values = [None if value is None else value.encode() for value, _ in query.params]
-            return answer(self.pgconn.exec_prepared(name.encode(), values))
+            found = answer(self.pgconn.exec_prepared(name.encode(), values))
+            if found.sqlstate is None:
+                # The plan is told when the portal is closed, but not when it is rolled back.
+                self.check(self.pgconn.close_portal(b""), query.text)
+            return found
         if way == "cursor":
             return self.fetch_all(query)
         text = query.inlined()

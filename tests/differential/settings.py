@@ -32,6 +32,8 @@ PARALLEL = {
     "max_parallel_workers_per_gather": "2",
 }
 SERIAL = {"max_parallel_workers_per_gather": "0"}
+# Where the test's server (runner.SERVER) says something else than "on".
+DEFAULTS = SERIAL | {name: "off" for name in [*MORE, "jit", "force_parallel_mode", "debug_parallel_query"]} | {"plan_cache_mode": "auto"}
 
 
 def combinations():
@@ -72,4 +74,5 @@ def any_of_them(rng, version):
 
 
 def sql(settings):
-    return "; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items())
+    """Only what differs from the server's settings: there are many cases."""
+    return "; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items() if DEFAULTS.get(name, "on") != value)

@@ -252,7 +252,12 @@ class Table:
         if self.shape == "inherited":
             statements += [f"CREATE TABLE {name}_{i} () INHERITS ({name})" for i in (1, 2)]
         for table in [name] + ([f"{name}_1", f"{name}_2"] if self.shape == "inherited" else []):
-            statements += [f"CREATE INDEX ON {table} {index}" for index in SHAPES[self.shape](rng, self)]
+            indexes = SHAPES[self.shape](rng, self)
+            if self.shape != "none":
+                # For the other side of an OR in the policy.
+                text = " ".join(str(policy.using) for policy in self.policies)
+                indexes += [index for part, index in (("{me}", "(o)"), ("{key2}", "(k2)")) if part in text]
+            statements += [f"CREATE INDEX ON {table} {index}" for index in indexes]
         if self.has_id_key:
             statements.append(f"ALTER TABLE {name} ADD PRIMARY KEY (id)")
         if self.shape == "unique":

@@ -304,7 +304,7 @@ class World:
             shape=shape,
             policy=policy,
             policies=tables.POLICIES[policy](rng),
-            rows=rng.choice([200, 700, 1500, 2500]),
+            rows=rng.choice([150, 500, 1000, 1800]),
             whole=rng.choice(["w0", "w0", "w1"]),
             parent=rng.choice(self.tables).name if self.tables else None,
             analyzed=self.number % 4 != 3 and rng.random() < 0.9,

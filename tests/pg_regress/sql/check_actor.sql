@@ -132,12 +132,21 @@ GRANT support TO carol;
 SET SESSION AUTHORIZATION carol;
 EXECUTE mine;
 RESET SESSION AUTHORIZATION;
--- The same by ALTER ROLE … NOINHERIT, and further away.
+-- The same by NOINHERIT, since 16 a matter of the membership rather than the role, and further away.
+SELECT current_setting('server_version_num')::int < 160000 AS of_role \gset
+\if :of_role
 ALTER ROLE carol NOINHERIT;
+\else
+REVOKE INHERIT OPTION FOR support FROM carol;
+\endif
 SET SESSION AUTHORIZATION carol;
 EXECUTE mine;
 RESET SESSION AUTHORIZATION;
+\if :of_role
 ALTER ROLE carol INHERIT;
+\else
+GRANT support TO carol WITH INHERIT TRUE;
+\endif
 SET SESSION AUTHORIZATION dora;
 EXECUTE mine;
 RESET SESSION AUTHORIZATION;

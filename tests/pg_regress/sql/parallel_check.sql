@@ -1,4 +1,6 @@
 -- The check in parallel workers: they see what their leader sees.
+-- What makes plans parallel has another name since 16.
+SELECT name AS force_parallel FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query') \gset
 
 SELECT jit.create_scope('s', '{"key_type": "int", "approvers": {"support_lead": 1}}');
 SELECT jit.create_scope('whole', '{"approvers": {"support_lead": 1}}');
@@ -64,7 +66,7 @@ SELECT count(*), min(k), max(k) FROM t;
 -- The workers are told who the actor is inside a SECURITY DEFINER function of another role, whose grants are not lent.
 \c - postgres
 CREATE FUNCTION of_support() RETURNS bigint LANGUAGE sql SECURITY DEFINER
-    SET force_parallel_mode = on SET parallel_setup_cost = 0 SET parallel_tuple_cost = 0 SET min_parallel_table_scan_size = 0
+    SET :force_parallel = on SET parallel_setup_cost = 0 SET parallel_tuple_cost = 0 SET min_parallel_table_scan_size = 0
     AS 'SELECT count(*) FROM t';
 ALTER FUNCTION of_support() OWNER TO support;
 \c - alice
@@ -81,7 +83,7 @@ SELECT count(*) FROM w;
 
 -- All of a plan in one worker.
 \c - alice
-SET force_parallel_mode = on;
+SET :force_parallel = on;
 EXPLAIN (COSTS OFF) SELECT jit_active('s', 1), jit_active('s', 2), jit_active('s', 3), jit_active('whole'), jit_keys('s', NULL::int);
 SELECT jit_active('s', 1), jit_active('s', 2), jit_active('s', 3), jit_active('whole'), jit_keys('s', NULL::int);
 -- An ending counts before it has committed. Where a transaction has written, PostgreSQL still reads in parallel.
@@ -93,7 +95,7 @@ ROLLBACK;
 SELECT jit_active('s', 1), jit_active('s', 2), jit_keys('s', NULL::int);
 -- One's own grant serves nobody before it has committed, in a worker neither.
 \c - postgres
-SET force_parallel_mode = on;
+SET :force_parallel = on;
 BEGIN;
 SET SESSION AUTHORIZATION alice;
 SELECT jit_request('s', 'test', key => '3') AS r \gset
@@ -105,7 +107,7 @@ SELECT count(*), min(k), max(k) FROM t;
 ROLLBACK;
 -- Under an old snapshot a worker denies what has ended since.
 \c - alice
-SET force_parallel_mode = on;
+SET :force_parallel = on;
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT count(*), min(k), max(k) FROM t;
 SELECT jit_release(:own);
@@ -118,7 +120,7 @@ SELECT jit_active('s', 'x'::text);
 \c - postgres
 GRANT support TO pooler;
 SET jit_rls.shared_logins = 'pooler';
-SET force_parallel_mode = on;
+SET :force_parallel = on;
 SET SESSION AUTHORIZATION pooler;
 SELECT jit_active('s', 2), jit_keys('s', NULL::int);
 SET ROLE support;

@@ -22,8 +22,9 @@ FETCH 1 FROM c;
 FETCH 1 FROM c;
 ROLLBACK;
 \! psql -X -q -At -U postgres -c "GRANT support TO alice"
+\! psql -X -q -At -U bob -c "SELECT FROM jit_revoke(1, 'done')"
 -- It expires. Where there is no worker, nobody else puts that on record.
-SELECT jit_request('s', 'test', duration => '2 seconds');
+SELECT jit_request('s', 'test', duration => '3 seconds');
 \! psql -X -q -At -U bob -c "SELECT jit_approve(2)"
 SELECT ends_at FROM jit.my_grants WHERE id = 2 \gset
 BEGIN;

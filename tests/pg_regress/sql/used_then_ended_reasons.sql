@@ -61,7 +61,7 @@ SELECT jit_active('s', 'anything');
 ROLLBACK;
 
 -- Expired, before and after that has been put on record.
-SELECT jit_request('x', 'test', key => '7', duration => '2 seconds');
+SELECT jit_request('x', 'test', key => '7', duration => '3 seconds');
 \! psql -X -q -At -U bob -c "SELECT jit_approve(7)"
 SELECT ends_at FROM jit.my_grants WHERE id = 7 \gset
 BEGIN;

@@ -68,7 +68,7 @@ COMMIT;
 -- Rules that change, and other scopes that are stopped.
 BEGIN;
 SELECT count(*) FROM t WHERE k = 5;
-\! psql -X -q -At -U postgres -c "SELECT FROM jit.alter_scope('s', '{\"max_duration\": \"1 minute\"}')"
+\! psql -X -q -At -U postgres -c "SELECT FROM jit.alter_scope('s', '{\"max_duration\": \"2 hours\", \"allow_all_rows\": false}')"
 \! psql -X -q -At -U postgres -c "SELECT FROM jit.drop_scope('w')"
 SELECT 'goes on', count(*) FROM t WHERE k = 5;
 COMMIT;

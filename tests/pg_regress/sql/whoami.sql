@@ -14,16 +14,25 @@ GRANT whoami_other TO alice;
 SELECT * FROM jit_whoami();
 SET ROLE support;
 SELECT * FROM jit_whoami();
--- NOINHERIT: only itself.
+-- NOINHERIT, since 16 a matter of the membership rather than the role: only itself.
 \c - postgres
+SELECT current_setting('server_version_num')::int < 160000 AS of_role \gset
+\if :of_role
 ALTER ROLE alice NOINHERIT;
+\else
+REVOKE INHERIT OPTION FOR support, whoami_other FROM alice;
+\endif
 \c - alice
 SELECT inherited_roles FROM jit_whoami();
 SET ROLE support;
 SELECT inherited_roles FROM jit_whoami();
 -- A superuser sees every row but inherits nothing by it.
 \c - postgres
+\if :of_role
 ALTER ROLE alice INHERIT;
+\else
+GRANT support TO alice WITH INHERIT TRUE;
+\endif
 SELECT * FROM jit_whoami();
 SET ROLE frank;
 SELECT * FROM jit_whoami();
