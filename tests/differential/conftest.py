@@ -21,6 +21,7 @@ _spec.loader.exec_module(_conftest)
 base_directory = _conftest.base_directory
 numbers = _conftest.numbers
 new_module_cluster = _conftest.new_module_cluster
+cluster = _conftest.cluster
 db = _conftest.db
 pytest_sessionfinish = _conftest.pytest_sessionfinish
 

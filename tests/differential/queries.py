@@ -3,18 +3,54 @@
 import dataclasses
 import re
 
-from model import literal
+from model import array, literal, predicate
+from tables import RANGE
 
 OIDS = {"smallint": 21, "int": 23, "bigint": 20, "uuid": 2950, "text": 25, "varchar": 1043, "bpchar": 1042}
 ARRAY_OIDS = {"smallint": 1005, "int": 1007, "bigint": 1016, "uuid": 2951, "text": 1009, "varchar": 1015, "bpchar": 1014}
 
 
 @dataclasses.dataclass
+class Call:
+    """Of a function of the extension's that stands in the query itself."""
+
+    what: str
+    scope: str
+    family: str | None
+    # The key, or for jit_keys() its type.
+    argument: str | None
+
+    def real(self):
+        scope = literal(self.scope)
+        match self.what:
+            case "active":
+                return f"jit_active({scope}, {self.argument})"
+            case "whole":
+                return f"jit_active({scope})"
+            case "keys":
+                return f"jit_keys({scope}, NULL::{self.argument})"
+
+    def plain(self, model, role):
+        held = model.held(role, self.scope)
+        match self.what:
+            case "active":
+                return predicate(held, self.family, self.argument)
+            case "whole":
+                return "true" if held.all_rows else "false"
+            case "keys":
+                bound = RANGE.get(self.argument)
+                keys = [key for key in sorted(held.keys) if not bound or -bound <= int(key) < bound]
+                return array(keys, self.argument)
+
+
+@dataclasses.dataclass
 class Query:
     kind: str
-    text: str
+    # With #1# and so on for the calls.
+    pattern: str
     # (value as text, type), for $1, $2, …; some may be used nowhere.
     params: list
+    calls: list
     # Protected tables that it reads or writes.
     tables: list
     # The order of rows counts.
@@ -24,13 +60,21 @@ class Query:
     # Rows are locked, or are named by where they stand: the views of a superuser do not answer that.
     plain_only: bool = False
 
-    def inlined(self):
-        """The text with literals in place of parameters."""
+    @property
+    def text(self):
+        return self.with_calls(Call.real)
+
+    def with_calls(self, written):
+        return re.sub(r"#(\d+)#", lambda match: written(self.calls[int(match[1]) - 1]), self.pattern)
+
+    def inlined(self, model=None, role=None):
+        """The text with literals in place of parameters; with a model, also in place of the extension's functions."""
         def value(match):
             text, sql_type = self.params[int(match[1]) - 1]
             return f"{literal(text)}::{sql_type}"
 
-        return re.sub(r"\$(\d+)", value, self.text)
+        text = self.with_calls(lambda call: call.plain(model, role)) if model else self.text
+        return re.sub(r"\$(\d+)", value, text)
 
     def oids(self):
         return [ARRAY_OIDS[t[:-2]] if t.endswith("[]") else OIDS[t] for _, t in self.params]
@@ -42,13 +86,14 @@ class Generator:
     def __init__(self, rng, world, version):
         self.rng, self.world, self.version = rng, world, version
         self.params = []
+        self.calls = []
         self.used = []
 
     def query(self):
         make = self.rng.choices(list(KINDS), KINDS.values())[0]
         made = make(self)
         text, options = made if isinstance(made, tuple) else (made, {})
-        return Query(make.__name__, text, self.params, list(dict.fromkeys(self.used)), **options)
+        return Query(make.__name__, text, self.params, self.calls, list(dict.fromkeys(self.used)), **options)
 
     # ------------------------------------------------------------------ parts
 
@@ -63,6 +108,23 @@ class Generator:
         table = self.rng.choice(self.world.tables)
         self.used.append(table.name)
         return table
+
+    def source(self, table):
+        """The table, or a view that shows the same."""
+        return f"v_{table.name}" if self.rng.random() < 0.12 else table.name
+
+    def active(self, a, table):
+        """jit_active() of the row that is called `a`, or of a whole scope."""
+        call = Call("active", table.key.scope, table.key.family, f"{a}.k") if a else Call("whole", table.whole, None, None)
+        return self.call(call)
+
+    def keys(self, a, table):
+        sql_type = {"varchar": "text", "bpchar": "text"}.get(table.key.base, table.key.base)
+        return self.call(Call("keys", table.key.scope, table.key.family, sql_type))
+
+    def call(self, call):
+        self.calls.append(call)
+        return f"#{len(self.calls)}#"
 
     def key(self, column):
         """A key that the column probably has."""
@@ -128,17 +190,17 @@ class Generator:
 
 def rows_of_a_table(g):
     t = g.pick()
-    return f"SELECT x.id, x.n, x.k FROM {t.name} x {g.where('x', t)}"
+    return f"SELECT x.id, x.n, x.k FROM {g.source(t)} x {g.where('x', t)}"
 
 
 def keys_only(g):
     t = g.pick()
-    return f"SELECT x.k FROM {t.name} x {g.where('x', t, 0.3)}"
+    return f"SELECT x.k FROM {g.source(t)} x {g.where('x', t, 0.3)}"
 
 
 def counts(g):
     t = g.pick()
-    return f"SELECT count(*), sum(x.n), count(x.k), count(DISTINCT x.b) FROM {t.name} x {g.where('x', t)}"
+    return f"SELECT count(*), sum(x.n), count(x.k), count(DISTINCT x.b) FROM {g.source(t)} x {g.where('x', t)}"
 
 
 def least_and_greatest(g):
@@ -146,20 +208,20 @@ def least_and_greatest(g):
     t = g.pick()
     columns = ["x.n", "x.a"] + (["x.k"] if t.key.has_min else [])
     picked = g.rng.choice(columns)
-    return f"SELECT min({picked}), max({picked}), min(x.n) FROM {t.name} x {g.where('x', t, 0.4)}"
+    return f"SELECT min({picked}), max({picked}), min(x.n) FROM {g.source(t)} x {g.where('x', t, 0.4)}"
 
 
 def groups(g):
     t = g.pick()
     by = t.key.exact("x.k") if g.rng.random() < 0.6 else "x.a"
     having = f"HAVING count(*) > {g.int(0, 5)}" if g.rng.random() < 0.4 else ""
-    return f"SELECT {by}, count(*), min(x.n) FROM {t.name} x {g.where('x', t, 0.5)} GROUP BY {by} {having}"
+    return f"SELECT {by}, count(*), min(x.n) FROM {g.source(t)} x {g.where('x', t, 0.5)} GROUP BY {by} {having}"
 
 
 def grouping_sets(g):
     t = g.pick()
     return (
-        f"SELECT x.a, x.o, count(*), max(x.n) FROM {t.name} x {g.where('x', t, 0.5)}"
+        f"SELECT x.a, x.o, count(*), max(x.n) FROM {g.source(t)} x {g.where('x', t, 0.5)}"
         " GROUP BY GROUPING SETS ((x.a), (x.o), ())"
     )
 
@@ -168,36 +230,36 @@ def first_rows(g):
     """The first column of an index in whose second place the key is."""
     t = g.pick()
     direction = g.rng.choice(["", "DESC"])
-    return f"SELECT x.n, x.id, x.k FROM {t.name} x {g.where('x', t, 0.35)} ORDER BY x.n {direction} {g.limit()}", {"ordered": True}
+    return f"SELECT x.n, x.id, x.k FROM {g.source(t)} x {g.where('x', t, 0.35)} ORDER BY x.n {direction} {g.limit()}", {"ordered": True}
 
 
 def first_rows_within(g):
     t = g.pick()
-    return f"SELECT x.a, x.n, x.k FROM {t.name} x {g.where('x', t, 0.3)} ORDER BY x.a, x.n {g.limit()}", {"ordered": True}
+    return f"SELECT x.a, x.n, x.k FROM {g.source(t)} x {g.where('x', t, 0.3)} ORDER BY x.a, x.n {g.limit()}", {"ordered": True}
 
 
 def first_rows_by_key(g):
     t = g.pick()
     order = g.rng.choice(["x.k", "x.k DESC", "x.k DESC NULLS LAST", "x.k NULLS FIRST"])
-    return f"SELECT x.k, x.n FROM {t.name} x {g.where('x', t, 0.3)} ORDER BY {order}, x.n {g.limit()}", {"ordered": True}
+    return f"SELECT x.k, x.n FROM {g.source(t)} x {g.where('x', t, 0.3)} ORDER BY {order}, x.n {g.limit()}", {"ordered": True}
 
 
 def all_rows_in_order(g):
     t = g.pick()
     order = g.rng.choice(["x.n", "x.k, x.n", "x.o, x.n", "x.n DESC"])
-    return f"SELECT x.n, x.k, x.o FROM {t.name} x {g.where('x', t, 0.5)} ORDER BY {order}", {"ordered": True}
+    return f"SELECT x.n, x.k, x.o FROM {g.source(t)} x {g.where('x', t, 0.5)} ORDER BY {order}", {"ordered": True}
 
 
 def distinct(g):
     t = g.pick()
     what = g.rng.choice([t.key.exact("x.k"), "x.a", f"x.a, {t.key.exact('x.k')}"])
-    return f"SELECT DISTINCT {what} FROM {t.name} x {g.where('x', t, 0.5)}"
+    return f"SELECT DISTINCT {what} FROM {g.source(t)} x {g.where('x', t, 0.5)}"
 
 
 def distinct_on(g):
     t = g.pick()
     return (
-        f"SELECT DISTINCT ON (x.a) x.a, x.n, x.k FROM {t.name} x {g.where('x', t, 0.5)} ORDER BY x.a, x.n DESC",
+        f"SELECT DISTINCT ON (x.a) x.a, x.n, x.k FROM {g.source(t)} x {g.where('x', t, 0.5)} ORDER BY x.a, x.n DESC",
         {"ordered": True},
     )
 
@@ -205,27 +267,27 @@ def distinct_on(g):
 def join_unprotected(g):
     t, u = g.pick(), g.rng.choice(["u0", "u1"])
     column = g.rng.choice(["id", "b"])
-    return f"SELECT x.id, x.k, y.s FROM {t.name} x JOIN {u} y ON x.{column} = y.id {g.where('x', t)}"
+    return f"SELECT x.id, x.k, y.s FROM {g.source(t)} x JOIN {u} y ON x.{column} = y.id {g.where('x', t)}"
 
 
 def join_protected(g):
     t, t2 = g.pick(), g.pick()
     on = g.rng.choice(["x.n = y.n", "x.id = y.id", "x.n = y.id", "x.b = y.n", "x.id = y.id AND x.a = y.a"])
     return (
-        f"SELECT count(*), sum(x.n), sum(y.n), count(x.k), count(y.k) FROM {t.name} x JOIN {t2.name} y ON {on} {g.where('x', t)}"
+        f"SELECT count(*), sum(x.n), sum(y.n), count(x.k), count(y.k) FROM {g.source(t)} x JOIN {g.source(t2)} y ON {on} {g.where('x', t)}"
     )
 
 
 def joined_rows(g):
     t, t2 = g.pick(), g.pick()
-    return f"SELECT x.n, x.k, y.k FROM {t.name} x JOIN {t2.name} y USING (id) WHERE {g.condition('x', t)} {g.also('y', t2)}"
+    return f"SELECT x.n, x.k, y.k FROM {g.source(t)} x JOIN {g.source(t2)} y USING (id) WHERE {g.condition('x', t)} {g.also('y', t2)}"
 
 
 def join_on_the_key(g):
     """Both conditions on one index: the key of the other side, and the keys held."""
     t = g.pick()
     return (
-        f"SELECT count(*), sum(x.n + y.n) FROM {t.name} x JOIN {t.name} y ON x.k = y.k AND x.a = y.a"
+        f"SELECT count(*), sum(x.n + y.n) FROM {g.source(t)} x JOIN {g.source(t)} y ON x.k = y.k AND x.a = y.a"
         f" WHERE {g.narrow('x', t)} {g.also('y', t)}"
     )
 
@@ -233,40 +295,40 @@ def join_on_the_key(g):
 def left_join(g):
     t, t2 = g.pick(), g.pick()
     on = g.rng.choice(["x.id = y.id", "x.n = y.n", "x.b = y.id"])
-    return f"SELECT x.n, y.n, y.k FROM {t.name} x LEFT JOIN {t2.name} y ON {on} {g.also('y', t2)} {g.where('x', t)}"
+    return f"SELECT x.n, y.n, y.k FROM {g.source(t)} x LEFT JOIN {g.source(t2)} y ON {on} {g.also('y', t2)} {g.where('x', t)}"
 
 
 def nullable_side(g):
     t, u = g.pick(), g.rng.choice(["u0", "u1"])
     kind = g.rng.choice(["LEFT", "LEFT", "FULL"])
     extra = g.also("x", t) if kind == "LEFT" else ""
-    return f"SELECT y.id, x.n, x.k FROM {u} y {kind} JOIN {t.name} x ON x.id = y.id {extra}"
+    return f"SELECT y.id, x.n, x.k FROM {u} y {kind} JOIN {g.source(t)} x ON x.id = y.id {extra}"
 
 
 def semi_join(g):
     t, t2 = g.pick(), g.pick()
     inner = g.rng.choice(
         [
-            f"x.id IN (SELECT y.id FROM {t2.name} y {g.where('y', t2)})",
-            f"EXISTS (SELECT FROM {t2.name} y WHERE y.n = x.n {g.also('y', t2)})",
-            f"x.b = ANY (SELECT y.n FROM {t2.name} y {g.where('y', t2)})",
+            f"x.id IN (SELECT y.id FROM {g.source(t2)} y {g.where('y', t2)})",
+            f"EXISTS (SELECT FROM {g.source(t2)} y WHERE y.n = x.n {g.also('y', t2)})",
+            f"x.b = ANY (SELECT y.n FROM {g.source(t2)} y {g.where('y', t2)})",
         ]
     )
-    return f"SELECT x.n, x.k FROM {t.name} x WHERE {inner} {g.also('x', t)}"
+    return f"SELECT x.n, x.k FROM {g.source(t)} x WHERE {inner} {g.also('x', t)}"
 
 
 def anti_join(g):
     t, t2 = g.pick(), g.pick()
     if g.rng.random() < 0.5:
-        return f"SELECT x.n, x.k FROM {t.name} x WHERE NOT EXISTS (SELECT FROM {t2.name} y WHERE y.n = x.n {g.also('y', t2)})"
-    return f"SELECT y.id FROM u0 y WHERE y.id NOT IN (SELECT x.id FROM {t.name} x {g.where('x', t)})"
+        return f"SELECT x.n, x.k FROM {g.source(t)} x WHERE NOT EXISTS (SELECT FROM {g.source(t2)} y WHERE y.n = x.n {g.also('y', t2)})"
+    return f"SELECT y.id FROM u0 y WHERE y.id NOT IN (SELECT x.id FROM {g.source(t)} x {g.where('x', t)})"
 
 
 def scalar_subquery(g):
     t, t2 = g.pick(), g.pick()
     return (
-        f"SELECT x.n, x.k, (SELECT y.k FROM {t2.name} y WHERE y.id = x.id) FROM {t.name} x"
-        f" WHERE x.n > (SELECT avg(z.n) FROM {t2.name} z) {g.also('x', t)}"
+        f"SELECT x.n, x.k, (SELECT y.k FROM {g.source(t2)} y WHERE y.id = x.id) FROM {g.source(t)} x"
+        f" WHERE x.n > (SELECT avg(z.n) FROM {g.source(t2)} z) {g.also('x', t)}"
     )
 
 
@@ -274,7 +336,7 @@ def first_of_each(g):
     t = g.pick()
     return (
         f"SELECT y.id, l.n, l.k FROM u1 y CROSS JOIN LATERAL"
-        f" (SELECT x.n, x.k FROM {t.name} x WHERE x.a = y.a {g.also('x', t, 0.3)} ORDER BY x.n LIMIT 2) l"
+        f" (SELECT x.n, x.k FROM {g.source(t)} x WHERE x.a = y.a {g.also('x', t, 0.3)} ORDER BY x.n LIMIT 2) l"
         f" WHERE y.a < {g.int(3, 10)}"
     )
 
@@ -282,8 +344,8 @@ def first_of_each(g):
 def union_all_in_order(g):
     t, t2 = g.pick(), g.pick()
     return (
-        f"SELECT * FROM (SELECT x.n, 1 AS side, x.a FROM {t.name} x {g.where('x', t, 0.4)}"
-        f" UNION ALL SELECT y.n, 2, y.a FROM {t2.name} y {g.where('y', t2, 0.4)}) z ORDER BY n, side {g.limit()}",
+        f"SELECT * FROM (SELECT x.n, 1 AS side, x.a FROM {g.source(t)} x {g.where('x', t, 0.4)}"
+        f" UNION ALL SELECT y.n, 2, y.a FROM {g.source(t2)} y {g.where('y', t2, 0.4)}) z ORDER BY n, side {g.limit()}",
         {"ordered": True},
     )
 
@@ -292,7 +354,7 @@ def set_operation(g):
     t, t2 = g.pick(), g.pick()
     operation = g.rng.choice(["UNION", "INTERSECT", "EXCEPT", "EXCEPT ALL", "INTERSECT ALL"])
     return (
-        f"SELECT x.a, x.o FROM {t.name} x {g.where('x', t)} {operation} SELECT y.a, y.o FROM {t2.name} y {g.where('y', t2)}"
+        f"SELECT x.a, x.o FROM {g.source(t)} x {g.where('x', t)} {operation} SELECT y.a, y.o FROM {g.source(t2)} y {g.where('y', t2)}"
     )
 
 
@@ -301,7 +363,7 @@ def window(g):
     partition = g.rng.choice(["x.a", t.key.exact("x.k"), "x.o"])
     return (
         f"SELECT x.n, x.k, row_number() OVER (PARTITION BY {partition} ORDER BY x.n), sum(x.a) OVER (PARTITION BY {partition})"
-        f" FROM {t.name} x {g.where('x', t)}"
+        f" FROM {g.source(t)} x {g.where('x', t)}"
     )
 
 
@@ -309,7 +371,7 @@ def common_table(g):
     t = g.pick()
     how = g.rng.choice(["MATERIALIZED", "NOT MATERIALIZED", ""])
     return (
-        f"WITH c AS {how} (SELECT x.* FROM {t.name} x {g.where('x', t, 0.5)})"
+        f"WITH c AS {how} (SELECT x.* FROM {g.source(t)} x {g.where('x', t, 0.5)})"
         f" SELECT p.n, q.a FROM c p JOIN c q ON p.id = q.id WHERE q.a < {g.int(2, 10)}"
     )
 
@@ -317,8 +379,8 @@ def common_table(g):
 def recursive(g):
     t = g.pick()
     return (
-        f"WITH RECURSIVE r AS (SELECT x.n, 0 AS d FROM {t.name} x WHERE x.n < {g.int(1, 40)}"
-        f" UNION SELECT x.n, r.d + 1 FROM r JOIN {t.name} x ON x.n = r.n + 1 WHERE r.d < {g.int(1, 20)})"
+        f"WITH RECURSIVE r AS (SELECT x.n, 0 AS d FROM {g.source(t)} x WHERE x.n < {g.int(1, 40)}"
+        f" UNION SELECT x.n, r.d + 1 FROM r JOIN {g.source(t)} x ON x.n = r.n + 1 WHERE r.d < {g.int(1, 20)})"
         " SELECT count(*), sum(n), max(d) FROM r"
     )
 
@@ -340,6 +402,41 @@ def by_place(g):
 def sampled(g):
     t = g.pick()
     return f"SELECT count(*), sum(x.n) FROM {t.name} x TABLESAMPLE BERNOULLI (100) {g.where('x', t)}", {"plain_only": True}
+
+
+def asked_by_the_query(g):
+    """The query itself asks who may see what, in places where no policy stands."""
+    t, t2 = g.pick(), g.pick()
+    ask, whole = g.active("x", t), g.active(None, t)
+    other = g.active("y", t2)
+    return g.rng.choice(
+        [
+            f"SELECT x.n, x.k FROM {g.source(t)} x WHERE {ask} {g.also('x', t)}",
+            f"SELECT x.n, x.k FROM {g.source(t)} x WHERE NOT {ask} {g.also('x', t)}",
+            f"SELECT x.n FROM {g.source(t)} x WHERE {ask} OR {g.condition('x', t)}",
+            f"SELECT x.n FROM {g.source(t)} x WHERE {whole} {g.also('x', t)}",
+            f"SELECT x.n, {ask}, {whole} FROM {g.source(t)} x {g.where('x', t)}",
+            f"SELECT count(*) FILTER (WHERE {ask}), count(*) FROM {g.source(t)} x",
+            f"SELECT y.id, x.n FROM u0 y LEFT JOIN {g.source(t)} x ON x.id = y.id AND {ask}",
+            f"SELECT y.id, x.n FROM u1 y LEFT JOIN {g.source(t)} x ON x.id = y.id AND {whole}",
+            f"SELECT y.id, x.n FROM u1 y LEFT JOIN {g.source(t)} x ON x.id = y.id WHERE {ask} OR y.a < {g.int(1, 10)}",
+            f"SELECT x.n, y.n FROM {g.source(t)} x LEFT JOIN {g.source(t2)} y ON x.n = y.n AND {other} WHERE {ask}",
+            f"SELECT x.n FROM {g.source(t)} x WHERE EXISTS (SELECT FROM {g.source(t2)} y WHERE y.id = x.id AND {other})",
+            f"SELECT x.a, count(*) FROM {g.source(t)} x GROUP BY x.a HAVING {whole} OR count(*) > {g.int(1, 20)}",
+        ]
+    )
+
+
+def keys_asked_by_the_query(g):
+    t = g.pick()
+    keys = g.keys("x", t)
+    return g.rng.choice(
+        [
+            f"SELECT x.n, x.k FROM {g.source(t)} x WHERE x.k = ANY ({keys}) {g.also('x', t)}",
+            f"SELECT count(*), sum(x.n) FROM {g.source(t)} x WHERE NOT x.k = ANY ({keys})",
+            f"SELECT x.n FROM {g.source(t)} x WHERE x.k = ANY ({keys}) ORDER BY x.n LIMIT 5",
+        ]
+    )
 
 
 # ---------------------------------------------------------------------- writing
@@ -378,7 +475,7 @@ def update_everything(g):
 def update_from(g):
     t, t2 = g.pick(), g.pick()
     return (
-        f"UPDATE {t.name} x SET b = y.n, s = y.s FROM {t2.name} y WHERE x.n = y.n {g.also('y', t2)} RETURNING x.id, x.b",
+        f"UPDATE {t.name} x SET b = y.n, s = y.s FROM {g.source(t2)} y WHERE x.n = y.n {g.also('y', t2)} RETURNING x.id, x.b",
         {"target": t.name},
     )
 
@@ -399,7 +496,7 @@ def delete(g):
 def delete_using(g):
     t, t2 = g.pick(), g.pick()
     returning = g.rng.choice(["", "RETURNING x.id, y.k"])
-    return f"DELETE FROM {t.name} x USING {t2.name} y WHERE x.id = y.id {g.also('x', t)} {returning}", {"target": t.name}
+    return f"DELETE FROM {t.name} x USING {g.source(t2)} y WHERE x.id = y.id {g.also('x', t)} {returning}", {"target": t.name}
 
 
 def delete_everything(g):
@@ -448,7 +545,7 @@ def writing_cte(g):
     t, t2 = g.pick(), g.pick()
     return (
         f"WITH d AS (DELETE FROM {t.name} x WHERE {g.condition('x', t)} RETURNING x.*)"
-        f" SELECT d.n, d.k, y.n FROM d LEFT JOIN {t2.name} y ON y.id = d.id AND y.a < {g.int(3, 10)}",
+        f" SELECT d.n, d.k, y.n FROM d LEFT JOIN {g.source(t2)} y ON y.id = d.id AND y.a < {g.int(3, 10)}",
         {"target": t.name},
     )
 
@@ -472,7 +569,7 @@ def merge(g):
     )
     returning = "RETURNING merge_action(), x.id, x.k" if g.version >= 170000 else ""
     return (
-        f"MERGE INTO {t.name} x USING {t2.name} y ON x.n = y.id {g.also('y', t2, 0.4)} {matched} {missing} {returning}",
+        f"MERGE INTO {t.name} x USING {g.source(t2)} y ON x.n = y.id {g.also('y', t2, 0.4)} {matched} {missing} {returning}",
         {"target": t.name},
     )
 
@@ -508,6 +605,8 @@ KINDS = {
     locked_rows: 2,
     by_place: 1,
     sampled: 1,
+    asked_by_the_query: 5,
+    keys_asked_by_the_query: 1,
     update: 3,
     update_key: 2,
     update_without_returning: 1,

@@ -62,8 +62,8 @@ class Session:
             self.check(self.pgconn.prepare(name.encode(), query.text.encode(), query.oids()), query.text)
         self.prepared.add(name)
 
-    def run(self, query, way, name="", role=None, settings=SERIAL, search_path="public", schema="public", discard=False):
-        """Runs the query in a transaction of its own that is rolled back."""
+    def run(self, query, way, name="", role=None, settings=SERIAL, search_path="public", schema="public", discard=False, text=None):
+        """Runs the query, or another text in its place, in a transaction of its own that is rolled back."""
         if way in ("sql", "bind"):
             self.prepare(name, query, way)
         begin = ["BEGIN", f"SET LOCAL search_path = {search_path}", sql(settings)]
@@ -73,14 +73,14 @@ class Session:
             begin.append("DISCARD PLANS")
         self.send("; ".join(begin))
         self.plans.clear()
-        answer = self.answer(query, way, name)
+        answer = self.answer(query, way, name, text or query.inlined())
         answer.plan = "\n".join(self.plans)
         if query.target and answer.sqlstate is None:
             answer.state = self.send(f"SELECT public.state('{schema}', '{query.target}')").get_value(0, 0).decode()
         self.send("ROLLBACK")
         return answer
 
-    def answer(self, query, way, name):
+    def answer(self, query, way, name, text):
         if way == "bind":
             values = [None if value is None else value.encode() for value, _ in query.params]
             found = answer(self.pgconn.exec_prepared(name.encode(), values))
@@ -89,16 +89,15 @@ class Session:
                 self.check(self.pgconn.close_portal(b""), query.text)
             return found
         if way == "cursor":
-            return self.fetch_all(query)
-        text = query.inlined()
+            return self.fetch_all(text)
         if way == "sql":
             values = ", ".join(f"{literal(value)}::{kind}" for value, kind in query.params)
             text = f"EXECUTE {name}{f' ({values})' if values else ''}"
         return answer(self.pgconn.exec_(text.encode()))
 
-    def fetch_all(self, query):
+    def fetch_all(self, text):
         """Some rows, then the others."""
-        first = answer(self.pgconn.exec_(f"DECLARE c NO SCROLL CURSOR FOR {query.inlined()}".encode()))
+        first = answer(self.pgconn.exec_(f"DECLARE c NO SCROLL CURSOR FOR {text}".encode()))
         if first.sqlstate:
             return first
         rows = []

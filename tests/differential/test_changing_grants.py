@@ -36,6 +36,7 @@ def reader(request, cluster, db, relaxed):
     cluster.psql(
         f"""CREATE TABLE t AS SELECT i AS id, (i * 7) % {KEYS} + 1 AS k FROM generate_series(1, {ROWS}) i;
             CREATE INDEX ON t (k) INCLUDE (id);
+            ALTER TABLE t SET (parallel_workers = 3);
             VACUUM ANALYZE t;
             ALTER TABLE t ENABLE ROW LEVEL SECURITY;
             CREATE POLICY jit ON t USING (jit_active('s', k));

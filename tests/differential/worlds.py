@@ -328,7 +328,25 @@ class World:
         )
         for statement in table.secure():
             self.root.execute(statement)
+        self.make_views(table)
         return table
+
+    def make_views(self, table):
+        """Views that show what the table shows. That of an owner asks for the caller's grants all the same;
+        but what a policy says TO a group is then for the owner's groups."""
+        name = table.name
+        by_role = any(policy.to != "PUBLIC" for policy in table.policies)
+        owner = None if by_role or table.parent else self.rng.choice([None, "ann", "eve"])
+        options = ["security_barrier"] if self.rng.random() < 0.3 else []
+        options += [] if owner else ["security_invoker"]
+        self.root.execute(
+            f"CREATE VIEW v_{name} {f'WITH ({chr(44).join(options)})' if options else ''} AS SELECT * FROM {name};"
+            f"GRANT SELECT ON v_{name} TO PUBLIC;"
+            f"CREATE VIEW plain.v_{name} WITH (security_invoker) AS SELECT * FROM plain.{name};"
+            f"GRANT SELECT ON plain.v_{name} TO PUBLIC"
+        )
+        if owner:
+            self.root.execute(f"ALTER VIEW v_{name} OWNER TO {owner}")
 
     def fill(self, table):
         by_table = {}
@@ -361,6 +379,7 @@ class World:
                     f"CREATE OR REPLACE VIEW {schema}.{table.name} AS"
                     f" SELECT * FROM public.{table.name} WHERE {table.visible(self.model, actor, schema)}"
                 )
+                statements.append(f"CREATE OR REPLACE VIEW {schema}.v_{table.name} AS SELECT * FROM {schema}.{table.name}")
                 statements += table.secure_plainly(self.model, actor)
         with self.root.transaction():
             for statement in statements:
