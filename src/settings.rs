@@ -8,6 +8,7 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use crate::check::invalidation;
 use crate::identity;
+use crate::planner::dependence;
 
 /// Logins that many people share, such as a connection pooler's. PGC_SUSET: whoever could
 /// add or remove a name could become another person.
@@ -94,4 +95,6 @@ unsafe extern "C-unwind" fn check_shared_logins(
 unsafe extern "C-unwind" fn assign_shared_logins(_value: *const c_char, _extra: *mut c_void) {
     SHARED_LOGINS_GENERATION.set(SHARED_LOGINS_GENERATION.get() + 1);
     invalidation::begin_epoch();
+    // A shared login holds nothing: plans were made on that.
+    dependence::make_anew();
 }

@@ -22,7 +22,7 @@ pub fn now() -> TimestampTz {
     clock.max(LATEST.fetch_max(clock, Ordering::Relaxed))
 }
 
-/// A point in time as text, in UTC.
+/// A point in time as text, with its offset; in UTC where a `privileged::Owner` pins the time zone.
 pub fn timestamp_text(micros: i64) -> String {
     TimestampWithTimeZone::try_from(micros).map(|at| at.to_iso_string()).unwrap_or_default()
 }

@@ -72,10 +72,13 @@ struct Ended {
     /// None: nobody has put an ending on record.
     ending: Option<Ending>,
     expired: bool,
+    /// Whether the scope can be asked for.
+    live: bool,
 }
 
 const FIND: &str = "
-    SELECT g.scope, g.key, g.all_rows AND s.key_type IS NOT NULL, g.ends_at, g.ends_at <= clock_timestamp()
+    SELECT g.scope, g.key, g.all_rows AND s.key_type IS NOT NULL, g.ends_at, g.ends_at <= clock_timestamp(),
+           s.enabled AND s.dropped_at IS NULL
     FROM jit_private.grants g
     JOIN jit_private.scopes s ON s.id = g.scope_id
     WHERE g.id = $1";
@@ -92,6 +95,7 @@ pub fn refuse(grant: i64) -> ! {
             ends_at: row.must(4),
             ending: None,
             expired: row.must(5),
+            live: row.must(6),
         })
     };
     let found = found.map(|found| Ended { ending, ..found });
@@ -117,15 +121,18 @@ fn refusal(grant: i64, ended: Option<&Ended>) -> Refusal {
             (kind, None) => format!("It was {kind} at {}.", timestamp_text(*at)),
         },
     };
+    let scope = &ended.scope;
+    let refusal = cancelled(format!("access to scope \"{scope}\" through request {grant} has ended"))
+        .detail(format!("{how} {NOTHING_MORE}"));
+    if !ended.live {
+        return refusal.hint("ROLLBACK. The scope has been stopped: nobody can ask for it now.");
+    }
     let key = match &ended.key {
         Some(key) => format!(", key => '{}'", key.replace('\'', "''")),
         None if ended.all_rows => ", all_rows => true".to_owned(),
         None => String::new(),
     };
-    let scope = &ended.scope;
-    cancelled(format!("access to scope \"{scope}\" through request {grant} has ended"))
-        .detail(format!("{how} {NOTHING_MORE}"))
-        .hint(format!("ROLLBACK, then ask again: SELECT jit_request('{scope}', 'why'{key});"))
+    refusal.hint(format!("ROLLBACK, then ask again: SELECT jit_request('{scope}', 'why'{key});"))
 }
 
 fn cancelled(message: String) -> Refusal {

@@ -110,8 +110,13 @@ class Generator:
         return table
 
     def source(self, table):
-        """The table, or a view that shows the same."""
-        return f"v_{table.name}" if self.rng.random() < 0.12 else table.name
+        """The table, or a view or function that shows the same."""
+        name, chance = table.name, self.rng.random()
+        if chance < 0.1:
+            return f"v_{name}"
+        if chance < 0.14:
+            return f"f_{name}()"
+        return f"d_{name}()" if chance < 0.17 and table.same_for_everybody else name
 
     def active(self, a, table):
         """jit_active() of the row that is called `a`, or of a whole scope."""

@@ -86,10 +86,10 @@ class Runner:
         runs = [QueryRun(self, world, number) for number in numbers]
         for run in runs:
             run.run_all_combinations()
-        for change in range(CHANGES):
-            world.change_access()
+        for change in range(1, CHANGES + 1):
+            world.change_access(change)
             for run in runs:
-                run.run_again(change + 1)
+                run.run_again(change)
         for run in runs:
             run.close()
         world.drop()

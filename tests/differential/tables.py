@@ -184,6 +184,12 @@ class Table:
         return {"int": "k / 2", "text": "lower(k)", "uuid": "k"}[self.key.family]
 
     @property
+    def same_for_everybody(self):
+        """Whether the policies ask for nothing but grants: then whose rights they are read with makes no difference."""
+        texts = " ".join(str(policy.using) for policy in self.policies)
+        return "{me}" not in texts and "{parent}" not in texts and all(policy.to == "PUBLIC" for policy in self.policies)
+
+    @property
     def is_partitioned(self):
         return self.shape.startswith("partitioned")
 

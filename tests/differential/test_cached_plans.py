@@ -52,9 +52,20 @@ ACCESS = {
 }
 
 
+SERVER = {"fsync": "off", "jit": "off", "max_prepared_transactions": 5}
+
+
 @pytest.fixture(scope="module")
-def cluster(new_module_cluster):
-    cluster = new_module_cluster().start(settings={"fsync": "off", "jit": "off"}).create_roles()
+def preloaded(new_module_cluster):
+    cluster = new_module_cluster().start(settings=SERVER).create_roles()
+    cluster.execute(ROLES)
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def not_preloaded(new_module_cluster):
+    """There the library comes into a session with the first plan that needs it, and there is no worker."""
+    cluster = new_module_cluster().start(preload=False, settings=SERVER).create_roles()
     cluster.execute(ROLES)
     return cluster
 
@@ -98,12 +109,15 @@ class Seat:
 
 
 class Story:
-    def __init__(self, cluster, db, access, relaxed):
-        self.cluster, self.db, self.access, self.relaxed = cluster, db, access, relaxed
+    def __init__(self, cluster, access, relaxed):
+        self.cluster, self.access, self.relaxed = cluster, access, relaxed
+        self.db = cluster.new_database()
         self.model = Model()
         self.model.no_inherit = {"switcher"}
         self.model.memberships = {("alice", "support"), ("carol", "support"), ("oncall", "night")}
-        self.root = cluster.connect("postgres", db)
+        self.root = cluster.connect("postgres", self.db)
+        # Where it is not preloaded, deciding functions want it loaded before.
+        self.has_worker = self.root.execute("SELECT jit.preloaded()").fetchone()[0]
         self.sessions, self.seats = {}, []
         self.root.execute(TABLES)
         self.rows = self.root.execute("SELECT id, k FROM t ORDER BY id").fetchall()
@@ -139,13 +153,14 @@ class Story:
 
     def uses_the_condition(self):
         """After a grant for all rows has ended, once the worker has tidied it away."""
-        if self.access != "as it likes" and not self.relaxed:
+        if self.access != "as it likes" and self.has_worker and not self.relaxed:
             for seat in self.seats:
                 wait_until(lambda: "jit_keys" in seat.plan(), f"an index condition in {seat.plan()}")
 
     def session(self, login):
         if login not in self.sessions:
             self.sessions[login] = self.cluster.connect(login, self.db)
+            self.sessions[login].execute("SELECT jit.preloaded()")
         return self.sessions[login]
 
     def grant(self, who, key=None, all_rows=False, group=None, duration="1 hour", starts_at=None):
@@ -195,9 +210,11 @@ class Story:
         self.cluster.execute(f"DROP DATABASE {self.db} WITH (FORCE)")
 
 
-@pytest.fixture(params=list(ACCESS))
-def story(request, cluster, db, relaxed):
-    story = Story(cluster, db, request.param, relaxed)
+@pytest.fixture(params=[*ACCESS, "index, not preloaded"])
+def story(request, relaxed):
+    access, _, elsewhere = request.param.partition(", ")
+    cluster = request.getfixturevalue("not_preloaded" if elsewhere else "preloaded")
+    story = Story(cluster, access, relaxed)
     yield story
     story.close()
 
@@ -376,6 +393,52 @@ def test_a_group_belongs_to_a_group(story):
     story.check("and had its grant revoked")
 
 
+def test_inheritance_is_switched(story):
+    """The member stays a member."""
+    version = story.root.info.server_version
+    story.scope()
+    story.join("carol", "oncall")
+    story.join("alice", "oncall")
+    story.grant("carol", all_rows=True, group="oncall")
+    story.grant("alice", 3)
+    story.seat("alice")
+    story.check("inherits")
+    for inherits in (False, True, False, True):
+        if version >= 160000:
+            story.root.execute(f"GRANT oncall TO alice WITH INHERIT {inherits}")
+        else:
+            story.root.execute(f"ALTER ROLE alice {'INHERIT' if inherits else 'NOINHERIT'}")
+        story.model.no_inherit = {"switcher"} | (set() if inherits else {"alice"})
+        story.check(f"inherits: {inherits}")
+
+
+def test_approved_and_revoked_in_two_phases(story):
+    story.scope()
+    story.grant("alice", 3)
+    story.seat("alice")
+    for number, end in enumerate(["ROLLBACK", "COMMIT"]):
+        [request] = story.session("alice").execute("SELECT jit_request('s', 'refund', all_rows => true)").fetchone()
+        story.session("dave").execute("BEGIN")
+        story.session("dave").execute("SELECT jit_approve(%s)", [request])
+        story.check("approved, not prepared")
+        story.session("dave").execute(f"PREPARE TRANSACTION 'approval {number}'")
+        story.check("prepared")
+        story.session("dave").execute(f"{end} PREPARED 'approval {number}'")
+        if end == "COMMIT":
+            everything = Grant(request, "s", None, "alice", "alice", all_rows=True)
+            story.model.grants.append(everything)
+        else:
+            story.session("alice").execute("SELECT jit_cancel(%s)", [request])
+        story.check(end)
+    story.session("dave").execute("BEGIN")
+    story.session("dave").execute("SELECT jit_revoke(%s, 'done')", [everything.id])
+    story.session("dave").execute("PREPARE TRANSACTION 'revocation'")
+    story.check("revocation prepared")
+    story.session("dave").execute("COMMIT PREPARED 'revocation'")
+    everything.live = False
+    story.check("revoked")
+
+
 def test_a_scope_is_dropped_and_made_again(story):
     story.scope(allow_all_rows=False)
     story.grant("alice", 3)
@@ -470,13 +533,13 @@ def test_a_login_is_named_as_shared(story):
     story.check("all rows")
     held = story.model.grants
     for step in range(2):
-        story.cluster.execute("ALTER SYSTEM SET jit_rls.shared_logins = 'alice'")
+        story.root.execute("ALTER SYSTEM SET jit_rls.shared_logins = 'alice'")
         story.reload()
         story.model.grants = []
         for seat in story.seats if step else []:
             seat.session.execute("DISCARD PLANS")
         story.check(f"shared {step}")
-        story.cluster.execute("ALTER SYSTEM RESET jit_rls.shared_logins")
+        story.root.execute("ALTER SYSTEM RESET jit_rls.shared_logins")
         story.reload()
         story.model.grants = held
         story.check(f"not shared {step}")
@@ -517,6 +580,43 @@ def test_in_an_open_transaction_rows_may_be_missing_once(story):
         seat.session.execute("COMMIT")
         story.revoke(everything)
         assert seat.ids("EXECUTE ids") == few
+
+
+def test_plans_of_a_standby(new_module_cluster, relaxed):
+    primary = new_module_cluster().start(settings=SERVER).create_roles()
+    primary.execute(ROLES)
+    story = Story(primary, "index", relaxed)
+    story.scope()
+    story.grant("alice", 3)
+    standby = new_module_cluster.standby(primary, settings=SERVER)
+    writer, story.cluster = story.cluster, standby
+    story.seat("switcher")
+    story.cluster = writer
+
+    def check(step):
+        primary.wait_for_replay(standby)
+        story.check(step)
+
+    for seat in story.seats:
+        seat.act_as("alice")
+    check("one key")
+    story.uses_the_condition()
+    everything = story.grant("alice", all_rows=True)
+    check("all rows")
+    story.revoke(everything)
+    check("one key again")
+    story.grant("bob", all_rows=True)
+    check("bob has all rows")
+    for role in ("bob", "alice", "bob", "alice"):
+        for seat in story.seats:
+            seat.act_as(role)
+        check("SET ROLE")
+    story.join("alice", "oncall")
+    story.join("carol", "oncall")
+    story.grant("carol", all_rows=True, group="oncall")
+    check("a group's")
+    story.leave("alice", "oncall")
+    check("left")
 
 
 def test_after_a_revocation_in_an_open_transaction_nothing_is_seen(story):

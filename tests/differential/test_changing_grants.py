@@ -21,7 +21,7 @@ ACCESS = {
     "bitmap heap scan": ["enable_bitmapscan"],
     "seq scan": ["enable_seqscan"],
 }
-SECONDS = 5
+SECONDS = 3
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,7 @@ class World:
         rng = self.rng
         types = [KEY_TYPES[(self.number + i) % len(KEY_TYPES)] for i in range(3)]
         for i, key_type in enumerate(types):
-            self.make_scope(f"k{i}", key_type, allow_all_rows=rng.random() < 0.25)
+            self.make_scope(f"k{i}", key_type, allow_all_rows=rng.random() < 0.5)
             self.pools[f"k{i}"] = tables.key_pool(rng, key_type)
         for name in ("w0", "w1"):
             self.make_scope(name, None, False)
@@ -219,17 +219,20 @@ class World:
             g.pending and (g.scope, g.grantee, g.key) == (scope, grantee, key) for g in self.model.grants
         )
 
-    def change_access(self):
-        """Between queries, while sessions and their cached plans stay: grants come and go, people join and leave."""
+    def change_access(self, change):
+        """Between queries, while sessions and their cached plans stay.
+
+        First nothing but grants, which have to make plans stale by themselves; later memberships and scopes as well.
+        """
         rng = self.rng
         for grant in self.model.live():
             if rng.random() < 0.3:
                 self.end(grant, rng.choice(["revoke", "release", "expire"]))
-        for _ in range(rng.randrange(1, 4)):
+        for _ in range(rng.randrange(1, 4) if change > 1 else 0):
             member, group = rng.choice(PEOPLE[:3] + ["eve"]), rng.choice(["team_a", "team_b"])
             self.toggle_membership(member, group)
         scope = rng.choice(self.keyed_scopes())
-        match rng.choice(["nothing", "switch all rows", "disable", "create again", "nothing"]):
+        match rng.choice(["nothing", "switch all rows", "disable", "create again"]) if change > 1 else "nothing":
             case "switch all rows":
                 # Grants that live keep their window.
                 scope.allow_all_rows = not scope.allow_all_rows
@@ -332,21 +335,29 @@ class World:
         return table
 
     def make_views(self, table):
-        """Views that show what the table shows. That of an owner asks for the caller's grants all the same;
-        but what a policy says TO a group is then for the owner's groups."""
+        """Views and functions that show what the table shows, by the rights of the caller or of somebody else:
+        grants are the caller's all the same."""
         name = table.name
-        by_role = any(policy.to != "PUBLIC" for policy in table.policies)
-        owner = None if by_role or table.parent else self.rng.choice([None, "ann", "eve"])
+        owner = self.rng.choice([None, "ann", "eve"]) if table.same_for_everybody else None
         options = ["security_barrier"] if self.rng.random() < 0.3 else []
         options += [] if owner else ["security_invoker"]
-        self.root.execute(
-            f"CREATE VIEW v_{name} {f'WITH ({chr(44).join(options)})' if options else ''} AS SELECT * FROM {name};"
-            f"GRANT SELECT ON v_{name} TO PUBLIC;"
-            f"CREATE VIEW plain.v_{name} WITH (security_invoker) AS SELECT * FROM plain.{name};"
-            f"GRANT SELECT ON plain.v_{name} TO PUBLIC"
-        )
+        statements = [f"CREATE VIEW v_{name} {f'WITH ({chr(44).join(options)})' if options else ''} AS SELECT * FROM {name}"]
         if owner:
-            self.root.execute(f"ALTER VIEW v_{name} OWNER TO {owner}")
+            statements.append(f"ALTER VIEW v_{name} OWNER TO {owner}")
+        # The planner puts the first in the function's place; plpgsql caches the plan of the second.
+        statements += [
+            f"CREATE FUNCTION f_{name}() RETURNS SETOF {name} LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT * FROM public.{name}'",
+            f"CREATE FUNCTION d_{name}() RETURNS SETOF {name} LANGUAGE plpgsql SECURITY DEFINER"
+            f" AS 'BEGIN RETURN QUERY SELECT * FROM public.{name}; END'",
+            f"ALTER FUNCTION d_{name}() OWNER TO {self.rng.choice(PEOPLE)}",
+            f"CREATE VIEW plain.v_{name} WITH (security_invoker) AS SELECT * FROM plain.{name}",
+        ]
+        for letter in "fd":
+            statements.append(
+                f"CREATE FUNCTION plain.{letter}_{name}() RETURNS SETOF plain.{name} LANGUAGE sql STABLE AS 'SELECT * FROM plain.{name}'"
+            )
+        statements.append(f"GRANT SELECT ON v_{name}, plain.v_{name} TO PUBLIC")
+        self.root.execute("; ".join(statements))
 
     def fill(self, table):
         by_table = {}
@@ -379,7 +390,13 @@ class World:
                     f"CREATE OR REPLACE VIEW {schema}.{table.name} AS"
                     f" SELECT * FROM public.{table.name} WHERE {table.visible(self.model, actor, schema)}"
                 )
-                statements.append(f"CREATE OR REPLACE VIEW {schema}.v_{table.name} AS SELECT * FROM {schema}.{table.name}")
+                shown = f"SELECT * FROM {schema}.{table.name}"
+                statements.append(f"CREATE OR REPLACE VIEW {schema}.v_{table.name} AS {shown}")
+                statements += [
+                    f"CREATE OR REPLACE FUNCTION {schema}.{letter}_{table.name}() RETURNS SETOF {schema}.{table.name}"
+                    f" LANGUAGE sql STABLE AS '{shown}'"
+                    for letter in "fd"
+                ]
                 statements += table.secure_plainly(self.model, actor)
         with self.root.transaction():
             for statement in statements:
