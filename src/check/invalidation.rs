@@ -121,7 +121,8 @@ unsafe extern "C-unwind" fn roles_changed(_arg: Datum, cache: c_int, hash: u32) 
         || ROLES.with(|roles| roles.try_borrow().map_or(true, |roles| roles.contains(&hash)));
     if matters {
         access_changed();
-        // Who holds all rows, by membership too, is what plans are made on.
+        // Who holds all rows, by membership too, is what plans are made on. PlanCacheRoleCallback() (plancache.c)
+        // does as much since the fix of CVE-2026-14666; servers without it depend on this.
         dependence::make_anew();
     }
 }

@@ -81,6 +81,14 @@ SELECT code.clerk_definer(), code.clerk_nested();
 ROLLBACK TO a;
 SELECT code.clerk_definer(), code.clerk_nested();
 COMMIT;
+-- A function that was called by the role itself is found again where one of the role's calls it.
+\c - nora
+SET plan_cache_mode = force_generic_plan;
+BEGIN;
+SET LOCAL ROLE clerk;
+SELECT code.clerk_invoker();
+COMMIT;
+SELECT code.clerk_nested();
 -- One that an error takes back.
 \c - nora
 SET plan_cache_mode = force_generic_plan;
