@@ -124,15 +124,17 @@ fn refusal(grant: i64, ended: Option<&Ended>) -> Refusal {
     let scope = &ended.scope;
     let refusal = cancelled(format!("access to scope \"{scope}\" through request {grant} has ended"))
         .detail(format!("{how} {NOTHING_MORE}"));
-    if !ended.live {
-        return refusal.hint("ROLLBACK. The scope has been stopped: nobody can ask for it now.");
-    }
     let key = match &ended.key {
         Some(key) => format!(", key => '{}'", key.replace('\'', "''")),
         None if ended.all_rows => ", all_rows => true".to_owned(),
         None => String::new(),
     };
-    refusal.hint(format!("ROLLBACK, then ask again: SELECT jit_request('{scope}', 'why'{key});"))
+    let ask = format!("SELECT jit_request('{scope}', 'why'{key});");
+    refusal.hint(if ended.live {
+        format!("ROLLBACK, then ask again: {ask}")
+    } else {
+        format!("ROLLBACK. The scope has been stopped; once it is there again, ask again: {ask}")
+    })
 }
 
 fn cancelled(message: String) -> Refusal {
