@@ -48,6 +48,8 @@ phase() {
     printf '%s\n' "$line" | tee -a "$base/summary"
 }
 needed() { phase "$@"; [[ ! $failed ]] || exit 1; }
+# What has nothing to do with the checkout.
+outside() { phase "$@"; [[ ! $failed ]] || exit "$NOT_POSSIBLE"; }
 
 # ---------------------------------------------------------------- the chroot
 
@@ -129,7 +131,7 @@ build() {
 
 suite() { inside env --chdir=/jit_rls timeout --kill-after=60 1800 tests/run.sh --no-build --only "$1"; }
 
-cmp -s <(recipe) "$root/recipe" || needed chroot make_root
+cmp -s <(recipe) "$root/recipe" || outside chroot make_root
 mount_all
 copy_checkout
 needed build build

@@ -6,6 +6,8 @@
 #   MATRIX_SUITES     default: regress isolation differential; what tests/run.sh --only takes
 #   MATRIX_MIRROR     default: the mirror that this machine's packages come from
 #
+# Exits with 75 where it could not be tried: no root, no namespaces, or a mirror that gives no chroot.
+#
 # Needs root, and stays in target/matrix/: a chroot is made once and kept there, and whatever is mounted or started belongs to
 # namespaces that end with this script. Just debootstrap is installed where it is missing.
 set -euo pipefail
@@ -26,15 +28,18 @@ release_of() {
 }
 for version in "${versions[@]}"; do release_of "$version" >/dev/null; done
 
-is_root || die "needs root, for debootstrap and chroot: run it as root, with this user's ~/.cargo and ~/.rustup (CARGO_HOME, RUSTUP_HOME)"
-unshare --mount --pid --ipc --fork true 2>/dev/null || die "may not make namespaces here: in a container, it has to be a privileged one"
+# Whoever calls this can tell a test that fails from a machine or a mirror that cannot run them.
+export NOT_POSSIBLE=75
+cannot() { printf '%s: %s\n' "$(basename "$0")" "$1" >&2; exit "$NOT_POSSIBLE"; }
+is_root || cannot "needs root, for debootstrap and chroot: run it as root, with this user's ~/.cargo and ~/.rustup (CARGO_HOME, RUSTUP_HOME)"
+unshare --mount --pid --ipc --fork true 2>/dev/null || cannot "may not make namespaces here: in a container, it has to be a privileged one"
 [[ -x $CARGO_HOME/bin/cargo-pgrx && -d $RUSTUP_HOME/toolchains ]] ||
     die "no cargo-pgrx in $CARGO_HOME, or no toolchain in $RUSTUP_HOME: run 'make deps'"
 if ! command -v debootstrap >/dev/null; then
-    command -v apt-get >/dev/null || die "needs debootstrap"
+    command -v apt-get >/dev/null || cannot "needs debootstrap"
     step "installing debootstrap"
-    apt-get update -q
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends debootstrap
+    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends debootstrap; } ||
+        cannot "could not install debootstrap"
 fi
 
 # The mirror of this machine's release, if it is Debian.
@@ -76,12 +81,15 @@ for version in "${versions[@]}"; do
         scripts/matrix-version.sh "$version" "$(release_of "$version")" </dev/null &
     jobs[$version]=$!
 done
-failed=''
+failed=0
 for version in "${versions[@]}"; do
-    wait "${jobs[$version]}" || failed=yes
+    status=0
+    wait "${jobs[$version]}" || status=$?
+    # A test that fails outweighs a version that could not be tried.
+    if ((status != 0)) && ((failed == 0 || failed == NOT_POSSIBLE)); then failed=$status; fi
     unset "jobs[$version]"
 done
 
 printf '\n'
 for version in "${versions[@]}"; do cat "$work/$version/summary"; done
-[[ ! $failed ]]
+exit "$failed"

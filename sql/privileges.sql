@@ -14,7 +14,9 @@ SELECT pg_extension_config_dump('jit_private.reviews_id_seq', '');
 SELECT pg_extension_config_dump('jit_private.events_id_seq', '');
 
 -- ALTER DEFAULT PRIVILEGES of the installing user may have handed out rights on what this
--- script has made, to PUBLIC or to anybody. All of it is taken back.
+-- script has made, to PUBLIC or to anybody. All of it is taken back. Checks that have the default
+-- privileges, of which EXECUTE for PUBLIC is one, keep them: looking that up in a list of privileges is a
+-- part of what a policy costs (pg_proc_aclmask(), aclchk.c).
 DO $revoke$
 DECLARE
     r record;
@@ -35,9 +37,19 @@ BEGIN
            AND d.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'jit_rls')
            AND d.deptype = 'e'
            AND a.grantee IS DISTINCT FROM coalesce(c.relowner, p.proowner, n.nspowner)
+           AND (p.proacl IS NOT NULL OR p.proname NOT IN ('jit_active', 'jit_keys') OR p.oid IS NULL)
          GROUP BY 1, 2
     LOOP
         EXECUTE format('REVOKE ALL ON %s FROM %s', r.what, r.who);
+    END LOOP;
+    FOR r IN
+        SELECT p.oid::regprocedure AS what
+          FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+         WHERE d.refclassid = 'pg_extension'::regclass
+           AND d.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'jit_rls')
+           AND d.deptype = 'e' AND p.proname IN ('jit_active', 'jit_keys') AND p.proacl IS NOT NULL
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', r.what);
     END LOOP;
 END
 $revoke$;
@@ -46,10 +58,6 @@ $revoke$;
 GRANT USAGE ON SCHEMA jit TO PUBLIC;
 -- And what is everybody's, one by one. The functions decide for themselves who is asking.
 GRANT EXECUTE ON FUNCTION
-    @extschema@.jit_active(text), @extschema@.jit_active(text, smallint), @extschema@.jit_active(text, integer),
-    @extschema@.jit_active(text, bigint), @extschema@.jit_active(text, uuid), @extschema@.jit_active(text, text),
-    @extschema@.jit_keys(text, smallint), @extschema@.jit_keys(text, integer), @extschema@.jit_keys(text, bigint),
-    @extschema@.jit_keys(text, uuid), @extschema@.jit_keys(text, text),
     @extschema@.jit_request(text, text, text, interval, regrole, timestamptz, boolean),
     @extschema@.jit_approve(bigint, text, interval), @extschema@.jit_deny(bigint, text),
     @extschema@.jit_cancel(bigint), @extschema@.jit_release(bigint), @extschema@.jit_revoke(bigint, text),

@@ -1,6 +1,6 @@
 //! The only home of what differs between PostgreSQL versions.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 use pgrx::pg_sys::{self, Oid, SysCacheIdentifier};
 use pgrx::prelude::*;
@@ -96,6 +96,25 @@ pub fn owns_database(database: Oid, role: Oid) -> bool {
     }
 }
 
+/// Whether somebody has given the setting a value, be it an empty one, and it has not been taken back since.
+/// Not by GetConfigOption(), which since 17 gives "" for a setting without a value as well.
+pub fn setting_has_been_set(name: &CStr) -> bool {
+    // SAFETY: the settings live as long as the process; the array has as many as are said.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        let setting = {
+            let count = usize::try_from(pg_sys::GetNumConfigOptions()).unwrap_or(0);
+            std::slice::from_raw_parts(pg_sys::get_guc_variables(), count)
+                .iter()
+                .find(|setting| CStr::from_ptr((***setting).name) == name)
+                .and_then(|setting| setting.as_ref())
+        };
+        #[cfg(not(feature = "pg15"))]
+        let setting = pg_sys::find_option(name.as_ptr(), false, true, 0).as_ref();
+        setting.is_some_and(|setting| setting.source != pg_sys::GucSource::PGC_S_DEFAULT)
+    }
+}
+
 /// Whether an index condition with an array can stand on a column that is not the index's first. Before
 /// 17, build_index_paths() (indxpath.c) looks at the clause that the condition was made from, a function, not
 /// at the condition, and takes the scan for sorted, which it is not.
@@ -133,6 +152,13 @@ unsafe extern "C-unwind" {
 
     #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
     pub fn expression_tree_walker(node: *mut pg_sys::Node, walker: Walker, context: *mut c_void) -> bool;
+
+    #[cfg_attr(not(feature = "pg15"), link_name = "planstate_tree_walker_impl")]
+    pub fn planstate_tree_walker(
+        node: *mut pg_sys::PlanState,
+        walker: unsafe extern "C-unwind" fn(node: *mut pg_sys::PlanState, context: *mut c_void) -> bool,
+        context: *mut c_void,
+    ) -> bool;
 }
 
 // Raw, so that an error passes through our hooks as it is: pgrx's bindings would catch it.

@@ -7,8 +7,8 @@ use pgrx::prelude::*;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use crate::check::invalidation;
-use crate::identity;
 use crate::planner::dependence;
+use crate::{compat, identity};
 
 /// Logins that many people share, such as a connection pooler's. PGC_SUSET: whoever could
 /// add or remove a name could become another person.
@@ -24,9 +24,7 @@ thread_local! {
 }
 
 pub fn init() {
-    // SAFETY: a constant C string; missing_ok gives NULL.
-    let had_a_value =
-        unsafe { !pg_sys::GetConfigOption(c"jit_rls.shared_logins".as_ptr(), true, false).is_null() };
+    let had_a_value = compat::setting_has_been_set(c"jit_rls.shared_logins");
     // SAFETY: the hooks below have the signatures of GucStringCheckHook and
     // GucStringAssignHook, are guarded, and live as long as the process.
     unsafe {

@@ -9,10 +9,9 @@
 
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use pgrx::pg_sys::{Datum, FunctionCallInfo};
-use pgrx::varlena;
 
 use super::arguments::{Text, argument, unguarded_sql_functions};
-use super::call_site::{check_family, known, remember, resolve};
+use super::call_site::{check_family, known, known_lately, remember, resolve};
 use super::family::Family;
 use super::grants::{Keys, ScopeGrants};
 use super::invalidation;
@@ -108,11 +107,7 @@ impl Asked for TextKey {
         // stored. One that must be copied first is left to the slow way.
         unsafe {
             let Some(key) = argument(fcinfo, 1) else { return Some(grants.use_all_rows()) };
-            let start = key.cast_mut_ptr();
-            if varlena::varatt_is_1b_e(start) || varlena::varatt_is_4b_c(start) {
-                return None;
-            }
-            Some(text_is_open(grants, Text::new(key).bytes()))
+            Some(text_is_open(grants, Text::in_place(key)?))
         }
     }
 
@@ -135,7 +130,7 @@ unsafe fn active<A: Asked>(fcinfo: FunctionCallInfo) -> Datum {
     unsafe {
         // First of all: whatever has ended and committed by now must be known.
         invalidation::accept_unguarded();
-        let answer = match known(fcinfo) {
+        let answer = match known(fcinfo).or_else(|| known_lately(fcinfo, A::FAMILY)) {
             Some(Some(grants)) => A::is_open(fcinfo, grants),
             Some(None) => Some(false),
             None => None,
@@ -161,7 +156,7 @@ unsafe fn slowly<A: Asked>(fcinfo: FunctionCallInfo) -> Datum {
             check_family(fcinfo, "jit_active", resolved.keys, given);
         }
         if fits {
-            remember(fcinfo, &resolved);
+            remember(fcinfo, &resolved, A::FAMILY);
         }
         resolved.grants.as_ref().is_some_and(|grants| A::is_open_at_all_costs(fcinfo, grants)).into()
     }

@@ -96,10 +96,32 @@ impl Text<'_> {
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: `new` made sure that it is neither compressed nor out of line.
+        unsafe { bytes(self.start) }
+    }
+
+    /// The bytes, without calling PostgreSQL. None: they must be copied first.
+    ///
+    /// # Safety
+    /// As [`Text::new`].
+    #[inline(always)]
+    pub unsafe fn in_place<'datum>(datum: Datum) -> Option<&'datum [u8]> {
+        let start: *mut pg_sys::varlena = datum.cast_mut_ptr();
+        // SAFETY: the caller's promise.
         unsafe {
-            let length = varlena::varsize_any_exhdr(self.start);
-            std::slice::from_raw_parts(varlena::vardata_any(self.start).cast(), length)
+            let elsewhere = varlena::varatt_is_1b_e(start) || varlena::varatt_is_4b_c(start);
+            (!elsewhere).then(|| bytes(start))
         }
+    }
+}
+
+/// # Safety
+/// A varlena that is neither compressed nor out of line, and stays as long as the result is used.
+#[inline]
+unsafe fn bytes<'datum>(start: *const pg_sys::varlena) -> &'datum [u8] {
+    // SAFETY: the caller's promise; the header says how long it is.
+    unsafe {
+        let length = varlena::varsize_any_exhdr(start);
+        std::slice::from_raw_parts(varlena::vardata_any(start).cast(), length)
     }
 }
 

@@ -9,7 +9,7 @@ use super::arguments::{Text, argument};
 use super::cache::{self, CopyRef, Who};
 use super::family::{Family, KeyKind};
 use super::grants::ScopeGrants;
-use super::scopes;
+use super::{recent, scopes};
 use crate::errors::Refusal;
 
 /// Kept in `fn_extra`, which lives as long as the expression. It needs no destructor.
@@ -42,6 +42,41 @@ pub unsafe fn known<'call>(fcinfo: FunctionCallInfo) -> Option<Option<&'call Sco
     }
 }
 
+/// In `fn_extra` after the first call: most expressions are evaluated once, in a look-up by primary key.
+struct SeenOnce(CallSite);
+// SAFETY: never written to; its one pointer is NULL.
+unsafe impl Sync for SeenOnce {}
+static SEEN_ONCE: SeenOnce = SeenOnce(CallSite {
+    constant: true,
+    who: Who { actor: pg_sys::InvalidOid, login: pg_sys::InvalidOid },
+    epoch: 0,
+    grants: ptr::null(),
+});
+
+/// The same from a call in another expression that was about the same scope, of a key of the same kind: for the
+/// first call in an expression, and for those whose scope is not always the same.
+///
+/// # Safety
+/// As [`known`].
+#[inline]
+pub unsafe fn known_lately<'call>(
+    fcinfo: FunctionCallInfo,
+    asked: Option<Family>,
+) -> Option<Option<&'call ScopeGrants>> {
+    // SAFETY: as in `known`, and for as long.
+    unsafe {
+        let flinfo = (*fcinfo).flinfo.as_mut()?;
+        match flinfo.fn_extra.cast::<CallSite>().as_ref() {
+            None => flinfo.fn_extra = (&raw const SEEN_ONCE.0).cast_mut().cast(),
+            // From the second call on it has a site of its own, which is found faster.
+            Some(site) if site.constant => return None,
+            Some(_) => {}
+        }
+        let name = Text::in_place(argument(fcinfo, 0)?)?;
+        recent::find(name, asked, Who::now()).map(|grants| grants.as_ref())
+    }
+}
+
 /// # Safety
 /// `fcinfo` comes from fmgr.
 unsafe fn call_site(fcinfo: FunctionCallInfo) -> *mut CallSite {
@@ -49,7 +84,7 @@ unsafe fn call_site(fcinfo: FunctionCallInfo) -> *mut CallSite {
     // lives as long.
     unsafe {
         let Some(flinfo) = (*fcinfo).flinfo.as_mut() else { return ptr::null_mut() };
-        if flinfo.fn_extra.is_null() {
+        if flinfo.fn_extra.is_null() || ptr::eq(flinfo.fn_extra.cast(), &SEEN_ONCE.0) {
             let site: *mut CallSite =
                 pg_sys::MemoryContextAlloc(flinfo.fn_mcxt, size_of::<CallSite>()).cast();
             let constant = first_is_constant(flinfo.fn_expr.cast());
@@ -118,7 +153,11 @@ pub fn resolve_named(scope: &[u8], who: Who) -> Option<Resolved> {
 ///
 /// # Safety
 /// As [`resolve`], of the same call.
-pub unsafe fn remember(fcinfo: FunctionCallInfo, resolved: &Resolved) {
+pub unsafe fn remember(fcinfo: FunctionCallInfo, resolved: &Resolved, asked: Option<Family>) {
+    // SAFETY: the caller's promise.
+    if let Some(name) = unsafe { argument(fcinfo, 0).and_then(|name| Text::in_place(name)) } {
+        recent::put(name, asked, resolved.who, resolved.copy.epoch, resolved.grants);
+    }
     // SAFETY: the site lives as long as the expression, and only this thread writes to it.
     unsafe {
         if let Some(site) = call_site(fcinfo).as_mut()

@@ -17,6 +17,7 @@ mod key_table;
 mod keys;
 pub mod layout;
 mod load;
+mod recent;
 pub mod scan;
 mod scopes;
 pub mod uses;

@@ -46,6 +46,24 @@ pub unsafe fn on_marker(root: *mut pg_sys::PlannerInfo) -> bool {
     true
 }
 
+/// Whether a plan depends on the marker. Asked before everybody's statements.
+///
+/// # Safety
+/// `plan` is a finished plan.
+#[inline]
+pub unsafe fn has_marker(plan: *mut pg_sys::PlannedStmt) -> bool {
+    let marker = MARKER.load(Ordering::Relaxed);
+    // SAFETY: the caller's promise; a list of OIDs, as long as it says.
+    marker != 0
+        && unsafe {
+            (*plan).relationOids.as_ref().is_some_and(|list| {
+                std::slice::from_raw_parts(list.elements, usize::try_from(list.length).unwrap_or(0))
+                    .iter()
+                    .any(|cell| cell.oid_value.to_u32() == marker)
+            })
+        }
+}
+
 /// The plan is made anew for another role. PostgreSQL knows plans by GetUserId(), grants serve
 /// GetOuterUserId(): false where they differ, or could when the plan is used again, which is inside
 /// SECURITY DEFINER functions.

@@ -10,7 +10,7 @@ use pgrx::pg_sys::{self, Node, NodeTag};
 use pgrx::prelude::*;
 
 use super::nodes::{cast, members};
-use super::support;
+use super::{dependence, support};
 
 static mut PREVIOUS: pg_sys::set_rel_pathlist_hook_type = None;
 
@@ -40,9 +40,8 @@ unsafe extern "C-unwind" fn set_rel_pathlist(
         for clause in members::<pg_sys::RestrictInfo>((*rel).baserestrictinfo) {
             // Sets without members are NULL, or empty where something was taken out of them.
             let without_columns = (*clause).clause_relids.is_null() || is_empty((*clause).clause_relids);
-            if without_columns && !(*clause).pseudoconstant && is_ours(root, (*clause).clause.cast()) {
-                (*clause).pseudoconstant = true;
-                (*root).hasPseudoConstantQuals = true;
+            if without_columns && !(*clause).pseudoconstant {
+                gate(root, &mut *clause);
             }
         }
     }
@@ -56,10 +55,23 @@ unsafe fn is_empty(set: *mut pg_sys::Bitmapset) -> bool {
     }
 }
 
+/// Makes a gate of the clause, if it is ours.
+#[pg_guard]
+unsafe extern "C-unwind" fn gate(root: *mut pg_sys::PlannerInfo, clause: &mut pg_sys::RestrictInfo) {
+    // SAFETY: the planner's nodes live as long as the planning.
+    unsafe {
+        if is_ours(root, clause.clause.cast()) {
+            clause.pseudoconstant = true;
+            (*root).hasPseudoConstantQuals = true;
+            // By which `gate` knows the plan.
+            dependence::on_marker(root);
+        }
+    }
+}
+
 /// Whether calls of ours without columns are all that the clause consists of. Nobody else's
 /// expressions are moved.
-#[pg_guard]
-unsafe extern "C-unwind" fn is_ours(root: *mut pg_sys::PlannerInfo, node: *mut Node) -> bool {
+unsafe fn is_ours(root: *mut pg_sys::PlannerInfo, node: *mut Node) -> bool {
     // SAFETY: the planner's nodes live as long as the planning.
     unsafe {
         if let Some(call) = cast::<pg_sys::FuncExpr>(node, NodeTag::T_FuncExpr) {

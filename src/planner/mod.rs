@@ -1,12 +1,14 @@
 //! What the planner is told about the check.
 //!
 //! `support` is the SUPPORT function of `jit_active` and `jit_keys`; it hands out to
-//! `index_condition` and `estimate`. `gating` decides a policy without columns once, not for each row.
+//! `index_condition` and `estimate`. `gating` decides a policy without columns once, not for each row, and `gate`
+//! carries that out.
 //! What a plan was made on, and when it has to be made anew, is in `dependence`.
 
 mod call;
 pub mod dependence;
 mod estimate;
+mod gate;
 mod gating;
 pub mod index_condition;
 pub mod nodes;
@@ -26,6 +28,7 @@ pub fn init() {
         pg_sys::planner_hook = Some(planner);
     }
     gating::init();
+    gate::init();
 }
 
 // Raw, so that an error passes through as it is: see `crate::hooks`.
