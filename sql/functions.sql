@@ -161,6 +161,21 @@ CREATE FUNCTION jit.preloaded() RETURNS boolean
 COMMENT ON FUNCTION jit.preloaded() IS
     'true when the library was loaded by shared_preload_libraries, so that there is a worker';
 
+CREATE FUNCTION jit.worker()
+    RETURNS TABLE (running boolean, pid integer, since timestamptz, last_pass timestamptz, next_deadline timestamptz,
+                   ended bigint, last_error_at timestamptz, last_error text)
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'jit_worker_wrapper';
+REVOKE ALL ON FUNCTION jit.worker() FROM PUBLIC;
+COMMENT ON FUNCTION jit.worker() IS
+    'this database''s worker, for jit.worker_status: one row, whether it runs or not';
+
+CREATE FUNCTION jit.uses()
+    RETURNS TABLE (pid integer, login oid, actor oid, grant_id bigint, since timestamptz, state text)
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'jit_uses_wrapper';
+REVOKE ALL ON FUNCTION jit.uses() FROM PUBLIC;
+COMMENT ON FUNCTION jit.uses() IS
+    'what the transactions of this database have used, for jit.in_use; no row where shared_preload_libraries does not load the library. A grant_id that is NULL stands for more grants than are counted';
+
 CREATE FUNCTION jit.announce_installation() RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_announce_installation_wrapper';
 REVOKE ALL ON FUNCTION jit.announce_installation() FROM PUBLIC;

@@ -105,3 +105,19 @@ WITH found AS (
 SELECT * FROM found;
 COMMENT ON VIEW jit.active_grants IS
     'grants that are active now: one''s own, and for approvers of the scope, admins and auditors all of it';
+
+-- For admins: GRANT SELECT ON jit.in_use, and GRANT EXECUTE ON FUNCTION jit.uses().
+CREATE VIEW jit.in_use AS
+WITH found AS (
+    SELECT u.pid, pg_get_userbyid(u.login)::text AS login, pg_get_userbyid(u.actor)::text AS actor, u.grant_id, g.scope,
+           u.since, u.state
+      FROM jit.uses() u LEFT JOIN jit_private.grants g ON g.id = u.grant_id
+)
+SELECT * FROM found;
+COMMENT ON VIEW jit.in_use IS
+    'which sessions have used which grant in the transaction that they are in, since when; a grant_id that is NULL: more than are counted. state: in use, committing, cancelled (its statement), terminated (the session)';
+
+-- For admins: GRANT SELECT ON jit.worker_status, and GRANT EXECUTE ON FUNCTION jit.worker().
+CREATE VIEW jit.worker_status AS WITH found AS (SELECT * FROM jit.worker()) SELECT * FROM found;
+COMMENT ON VIEW jit.worker_status IS
+    'whether this database has a worker, since when, when it looked around last, when something is due next, how many grants workers have put on record as ended since the server started, and the last error; running is false where shared_preload_libraries does not load the library';

@@ -216,7 +216,7 @@ pub mod executor_run {
     ) {
         // SAFETY: passes on what execMain.c passed.
         unsafe {
-            hooks::inside_executor((*query).sourceText, || {
+            hooks::inside_executor(query, || {
                 PREVIOUS.unwrap_or(standard)(query, direction, count, execute_once);
             });
         }
@@ -236,7 +236,7 @@ pub mod executor_run {
     ) {
         // SAFETY: passes on what execMain.c passed.
         unsafe {
-            hooks::inside_executor((*query).sourceText, || {
+            hooks::inside_executor(query, || {
                 PREVIOUS.unwrap_or(standard)(query, direction, count);
             });
         }

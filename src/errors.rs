@@ -62,6 +62,11 @@ impl Refusal {
         &self.message
     }
 
+    /// Message, DETAIL and HINT, for whoever tells somebody else.
+    pub fn into_texts(self) -> [String; 3] {
+        [self.message, self.detail.unwrap_or_default(), self.hint.unwrap_or_default()]
+    }
+
     fn report(self, level: PgLogLevel) {
         let mut report = ErrorReport::new(self.code, self.message, "jit_rls");
         if let Some(detail) = self.detail {

@@ -18,6 +18,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::check::uses;
+use crate::enforce::{commit, notice};
 use crate::lifecycle::deliberate;
 use crate::planner::dependence;
 use crate::{compat, statements, worker};
@@ -155,24 +156,32 @@ fn back(depth: &'static std::thread::LocalKey<Cell<u32>>) {
 /// The outermost run is the client's own only if it runs the text that the client has sent. Triggers at
 /// commit, functions that run while planning and the like find nothing around them either, and
 /// could have a statement run that the client has prepared earlier, with other arguments.
-pub fn inside_executor(text: *const c_char, body: impl FnOnce()) {
+///
+/// # Safety
+/// `query` is what ExecutorRun() was called with.
+pub unsafe fn inside_executor(query: *mut pg_sys::QueryDesc, body: impl FnOnce()) {
     begin_message();
     if uses::any() {
         uses::refuse_if_ended();
     }
     dependence::actor_may_have_changed();
-    let foreign = EXECUTOR_DEPTH.get() == 0 && !is_the_clients(text);
+    // SAFETY: the caller's promise.
+    let foreign = EXECUTOR_DEPTH.get() == 0 && !is_the_clients(unsafe { (*query).sourceText });
     if foreign {
         deeper(&FOREIGN_DEPTH);
     }
     deeper(&EXECUTOR_DEPTH);
     let planning = uses::set_planning(false);
-    body();
+    notice::explained(body);
     uses::set_planning(planning);
     back(&EXECUTOR_DEPTH);
     dependence::actor_may_have_changed();
     if foreign {
         back(&FOREIGN_DEPTH);
+    }
+    // SAFETY: the caller's promise.
+    if uses::any() && unsafe { commit::fills_held_cursor(query) } {
+        commit::refuse_held_rows();
     }
 }
 
@@ -191,10 +200,8 @@ unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
     deeper(&FOREIGN_DEPTH);
     // SAFETY: passes on what execMain.c passed.
     unsafe {
-        match PREVIOUS_FINISH {
-            Some(previous) => previous(query),
-            None => compat::standard_executor_finish(query),
-        }
+        let finish = PREVIOUS_FINISH.unwrap_or(compat::standard_executor_finish);
+        notice::explained(|| finish(query));
     }
     back(&FOREIGN_DEPTH);
 }
@@ -229,7 +236,9 @@ unsafe extern "C-unwind" fn process_utility(
         }
         before_utility(node);
         let run = PREVIOUS_UTILITY.unwrap_or(compat::standard_process_utility);
-        run(statement, text, read_only_tree, context, params, environment, destination, completion);
+        notice::explained(|| {
+            run(statement, text, read_only_tree, context, params, environment, destination, completion);
+        });
         after_utility(node);
         dependence::actor_may_have_changed();
         if foreign {

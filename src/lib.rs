@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod compat;
+mod enforce;
 mod errors;
 mod hooks;
 mod identity;
@@ -34,5 +35,6 @@ pub extern "C-unwind" fn _PG_init() {
     check::init();
     hooks::init();
     planner::init();
+    enforce::init();
     worker::init();
 }

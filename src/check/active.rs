@@ -16,40 +16,56 @@ use super::family::Family;
 use super::grants::{Keys, ScopeGrants};
 use super::invalidation;
 
+/// How often to decide again when something has ended in the moment of the use. Who changes grants that fast gets
+/// a no.
+pub const TRIES: usize = 5;
+
 /// What a row is asked about.
 trait Asked: Sized {
     /// What the scope's keys must be comparable with; None: the call is about the whole scope.
     const FAMILY: Option<Family>;
 
-    /// Looks the key up in what the scope's grants open. None: not without calling PostgreSQL.
+    /// Looks the key up in what the scope's grants open. None: not without calling PostgreSQL, or something
+    /// has ended in this moment.
     ///
     /// # Safety
-    /// `fcinfo` comes from fmgr, for a function that takes such a key.
+    /// `fcinfo` comes from fmgr, for a function that takes such a key. Otherwise as
+    /// [`uses::record`](super::uses::record).
     unsafe fn is_open(fcinfo: FunctionCallInfo, grants: &ScopeGrants) -> Option<bool>;
 
-    /// The same, calling whatever is needed. Only inside a guard.
+    /// The same, calling whatever is needed. Only inside a guard, and with nothing to drop around it.
     ///
     /// # Safety
     /// As `is_open`.
-    unsafe fn is_open_at_all_costs(fcinfo: FunctionCallInfo, grants: &ScopeGrants) -> bool {
+    unsafe fn is_open_at_all_costs(fcinfo: FunctionCallInfo, grants: &ScopeGrants) -> Option<bool> {
         // SAFETY: the caller's promise.
-        unsafe { Self::is_open(fcinfo, grants).unwrap_or(false) }
+        unsafe { Self::is_open(fcinfo, grants) }
     }
 }
 
+/// # Safety
+/// As [`Asked::is_open`].
 #[inline(always)]
-fn int_is_open(grants: &ScopeGrants, key: i64) -> Option<bool> {
-    Some(match &grants.keys {
-        Keys::Int(table) => grants.use_key(table, &key),
-        _ => grants.use_all_rows(),
-    })
+unsafe fn int_is_open(grants: &ScopeGrants, key: i64) -> Option<bool> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match &grants.keys {
+            Keys::Int(table) => grants.use_key(table, &key),
+            _ => grants.use_all_rows(),
+        }
+    }
 }
 
+/// # Safety
+/// As [`Asked::is_open`].
 #[inline(always)]
-fn text_is_open(grants: &ScopeGrants, key: &[u8]) -> bool {
-    match &grants.keys {
-        Keys::Text(table) => grants.use_key(table, key),
-        _ => grants.use_all_rows(),
+unsafe fn text_is_open(grants: &ScopeGrants, key: &[u8]) -> Option<bool> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match &grants.keys {
+            Keys::Text(table) => grants.use_key(table, key),
+            _ => grants.use_all_rows(),
+        }
     }
 }
 
@@ -58,7 +74,8 @@ impl Asked for WholeScope {
     const FAMILY: Option<Family> = None;
     #[inline(always)]
     unsafe fn is_open(_fcinfo: FunctionCallInfo, grants: &ScopeGrants) -> Option<bool> {
-        Some(grants.use_all_rows())
+        // SAFETY: the caller's promise.
+        unsafe { grants.use_all_rows() }
     }
 }
 
@@ -70,9 +87,11 @@ macro_rules! integer_keys {
             #[inline(always)]
             unsafe fn is_open(fcinfo: FunctionCallInfo, grants: &ScopeGrants) -> Option<bool> {
                 // SAFETY: the caller's promise. NULL is no key.
-                match unsafe { argument(fcinfo, 1) } {
-                    Some(key) => int_is_open(grants, key.value() as $type as i64),
-                    None => Some(grants.use_all_rows()),
+                unsafe {
+                    match argument(fcinfo, 1) {
+                        Some(key) => int_is_open(grants, key.value() as $type as i64),
+                        None => grants.use_all_rows(),
+                    }
                 }
             }
         }
@@ -90,11 +109,13 @@ impl Asked for Uuid {
     #[inline(always)]
     unsafe fn is_open(fcinfo: FunctionCallInfo, grants: &ScopeGrants) -> Option<bool> {
         // SAFETY: the caller's promise: a uuid is a pointer to 16 bytes, which stay during the call.
-        let key = unsafe { argument(fcinfo, 1).and_then(|key| key.cast_mut_ptr::<[u8; 16]>().as_ref()) };
-        Some(match (key, &grants.keys) {
-            (Some(key), Keys::Uuid(table)) => grants.use_key(table, key),
-            _ => grants.use_all_rows(),
-        })
+        unsafe {
+            let key = argument(fcinfo, 1).and_then(|key| key.cast_mut_ptr::<[u8; 16]>().as_ref());
+            match (key, &grants.keys) {
+                (Some(key), Keys::Uuid(table)) => grants.use_key(table, key),
+                _ => grants.use_all_rows(),
+            }
+        }
     }
 }
 
@@ -106,12 +127,12 @@ impl Asked for TextKey {
         // SAFETY: the caller's promise: a text, which stays during the call and says itself how it is
         // stored. One that must be copied first is left to the slow way.
         unsafe {
-            let Some(key) = argument(fcinfo, 1) else { return Some(grants.use_all_rows()) };
-            Some(text_is_open(grants, Text::in_place(key)?))
+            let Some(key) = argument(fcinfo, 1) else { return grants.use_all_rows() };
+            text_is_open(grants, Text::in_place(key)?)
         }
     }
 
-    unsafe fn is_open_at_all_costs(fcinfo: FunctionCallInfo, grants: &ScopeGrants) -> bool {
+    unsafe fn is_open_at_all_costs(fcinfo: FunctionCallInfo, grants: &ScopeGrants) -> Option<bool> {
         // SAFETY: the caller's promise.
         unsafe {
             match argument(fcinfo, 1) {
@@ -149,16 +170,22 @@ unsafe fn active<A: Asked>(fcinfo: FunctionCallInfo) -> Datum {
 unsafe fn slowly<A: Asked>(fcinfo: FunctionCallInfo) -> Datum {
     // SAFETY: the caller's promise. Nothing is loaded between `resolve` and the look.
     unsafe {
-        let Some(resolved) = resolve(fcinfo).filter(|resolved| resolved.live) else { return false.into() };
-        let has_key = argument(fcinfo, 1).is_some();
-        let fits = A::FAMILY.is_none_or(|family| resolved.keys.is_some_and(|keys| keys.family == family));
-        if let Some(given) = A::FAMILY.filter(|_| has_key) {
-            check_family(fcinfo, "jit_active", resolved.keys, given);
+        for _ in 0..TRIES {
+            let Some(resolved) = resolve(fcinfo).filter(|resolved| resolved.live) else { break };
+            let has_key = argument(fcinfo, 1).is_some();
+            let fits = A::FAMILY.is_none_or(|family| resolved.keys.is_some_and(|keys| keys.family == family));
+            if let Some(given) = A::FAMILY.filter(|_| has_key) {
+                check_family(fcinfo, "jit_active", resolved.keys, given);
+            }
+            if fits {
+                remember(fcinfo, &resolved, A::FAMILY);
+            }
+            let Some(grants) = resolved.grants.as_ref() else { break };
+            if let Some(open) = A::is_open_at_all_costs(fcinfo, grants) {
+                return open.into();
+            }
         }
-        if fits {
-            remember(fcinfo, &resolved, A::FAMILY);
-        }
-        resolved.grants.as_ref().is_some_and(|grants| A::is_open_at_all_costs(fcinfo, grants)).into()
+        false.into()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::identity;
 
 /// Whom a check is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
 pub struct Who {
     pub actor: Oid,
     pub login: Oid,

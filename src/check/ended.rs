@@ -2,7 +2,7 @@
 
 use pgrx::PgSqlErrorCode;
 use pgrx::datum::{TimestampWithTimeZone, ToIsoString};
-use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::{self, Oid};
 
 use super::arguments::Text;
 use super::clock::timestamp_text;
@@ -10,6 +10,7 @@ use super::layout;
 use super::scan::{Snapshot, Table};
 use crate::errors::{Refusal, settle};
 use crate::identity;
+use crate::lifecycle::options::OnEnd;
 use crate::privileged::Owner;
 
 /// An ending that has committed.
@@ -74,17 +75,34 @@ struct Ended {
     expired: bool,
     /// Whether the scope can be asked for.
     live: bool,
+    /// The scope's option.
+    on_end: String,
 }
 
 const FIND: &str = "
     SELECT g.scope, g.key, g.all_rows AND s.key_type IS NOT NULL, g.ends_at, g.ends_at <= clock_timestamp(),
-           s.enabled AND s.dropped_at IS NULL
+           s.enabled AND s.dropped_at IS NULL, s.on_end
     FROM jit_private.grants g
     JOIN jit_private.scopes s ON s.id = g.scope_id
     WHERE g.id = $1";
 
 /// Raises 57014, which `EXCEPTION WHEN OTHERS` of PL/pgSQL does not catch.
 pub fn refuse(grant: i64) -> ! {
+    // SAFETY: reads the state of the transaction.
+    let parallel = unsafe { pg_sys::IsInParallelMode() };
+    // No query there: GetLatestSnapshot() (snapmgr.c) would raise an error that handlers catch.
+    let found = if parallel { None } else { find(grant) };
+    refusal(grant, found.as_ref()).raise()
+}
+
+/// What to tell somebody who uses the grant, and what the scope's `on_end` says is to be done about it.
+pub fn explain(grant: i64) -> (Refusal, OnEnd) {
+    let found = find(grant);
+    let on_end = found.as_ref().and_then(|found| OnEnd::named(&found.on_end)).unwrap_or_default();
+    (refusal(grant, found.as_ref()), on_end)
+}
+
+fn find(grant: i64) -> Option<Ended> {
     let (ending, _) = endings(grant);
     let found = {
         let owner = settle(Owner::enter());
@@ -96,10 +114,10 @@ pub fn refuse(grant: i64) -> ! {
             ending: None,
             expired: row.must(5),
             live: row.must(6),
+            on_end: row.must(7),
         })
     };
-    let found = found.map(|found| Ended { ending, ..found });
-    refusal(grant, found.as_ref()).raise()
+    found.map(|found| Ended { ending, ..found })
 }
 
 fn refusal(grant: i64, ended: Option<&Ended>) -> Refusal {

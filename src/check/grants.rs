@@ -57,6 +57,8 @@ impl Marks {
 pub struct ScopeGrants {
     pub scope: i32,
     who: Who,
+    /// In which the load began.
+    generation: u64,
     pub keys: Keys,
     all_rows: Box<[Window]>,
     windows: usize,
@@ -66,12 +68,12 @@ pub struct ScopeGrants {
 }
 
 impl ScopeGrants {
-    /// `now`: of the load; windows that have ended by then are not in it.
-    pub fn new(scope: i32, who: Who, keys: Keys, all_rows: Vec<Window>, now: i64) -> Self {
+    /// `generation` and `now`: of the load; windows that have ended by then are not in it.
+    pub fn new(scope: i32, who: Who, generation: u64, keys: Keys, all_rows: Vec<Window>, now: i64) -> Self {
         let all_rows = all_rows.into_boxed_slice();
         let windows = keys.windows().count() + all_rows.len();
         let next_change = next_change(keys.windows().chain(&all_rows), now);
-        ScopeGrants { scope, who, keys, all_rows, windows, next_change, marks: Marks::default() }
+        ScopeGrants { scope, who, generation, keys, all_rows, windows, next_change, marks: Marks::default() }
     }
 
     /// All of them, open or not.
@@ -84,9 +86,13 @@ impl ScopeGrants {
         !self.all_rows.is_empty()
     }
 
-    /// Whether a row with this key is open now; what opens it has been used then.
+    /// Whether a row with this key is open now; what opens it has been used then. None: something has
+    /// ended in this moment, and it must be decided again.
+    ///
+    /// # Safety
+    /// As [`uses::record`]. So for the others.
     #[inline(always)]
-    pub fn use_key<K, Q>(&self, table: &KeyTable<K>, key: &Q) -> bool
+    pub unsafe fn use_key<K, Q>(&self, table: &KeyTable<K>, key: &Q) -> Option<bool>
     where
         K: Ord + std::borrow::Borrow<Q>,
         Q: Hashed + Eq + ?Sized,
@@ -94,48 +100,65 @@ impl ScopeGrants {
         // Most rows are nobody's who asks: those need no clock.
         let first = table.first_of(key);
         if first.is_none() && self.all_rows.is_empty() {
-            return false;
+            return Some(false);
         }
         let now = clock::now_before(self.next_change);
-        match first.and_then(|first| table.open_from(first, now)) {
-            Some((position, window)) => self.used(position, window),
-            None => self.use_all_rows_at(now),
+        // SAFETY: the caller's promise.
+        unsafe {
+            match first.and_then(|first| table.open_from(first, now)) {
+                Some((position, window)) => self.used(position, window),
+                None => self.use_all_rows_at(now),
+            }
         }
     }
 
     /// Whether every row is open now.
+    ///
+    /// # Safety
+    /// As `use_key`.
     #[inline(always)]
-    pub fn use_all_rows(&self) -> bool {
-        !self.all_rows.is_empty() && self.use_all_rows_at(clock::now_before(self.next_change))
+    pub unsafe fn use_all_rows(&self) -> Option<bool> {
+        if self.all_rows.is_empty() {
+            return Some(false);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.use_all_rows_at(clock::now_before(self.next_change)) }
     }
 
     #[inline(always)]
-    fn use_all_rows_at(&self, now: i64) -> bool {
+    unsafe fn use_all_rows_at(&self, now: i64) -> Option<bool> {
         match last_open(self.all_rows.iter().enumerate(), now) {
             Some((position, window)) => {
                 // After those of the keys.
                 let keyed = self.windows - self.all_rows.len();
-                self.used(keyed + position, window)
+                // SAFETY: the caller's promise.
+                unsafe { self.used(keyed + position, window) }
             }
-            None => false,
+            None => Some(false),
         }
     }
 
-    /// Everything that is open now is used: its keys are given away.
-    pub fn use_open_keys(&self, now: i64) {
+    /// Everything that is open now is used: its keys are given away. None as in `use_key`.
+    ///
+    /// # Safety
+    /// As `use_key`. An error leaks the iterator.
+    pub unsafe fn use_open_keys(&self, now: i64) -> Option<()> {
         for (position, window) in self.keys.windows().enumerate() {
             if window.covers(now) {
-                self.used(position, window);
+                // SAFETY: the caller's promise.
+                unsafe { self.used(position, window)? };
             }
         }
+        Some(())
     }
 
-    /// Always true. A planner that asks uses nothing.
+    /// Never false. A planner that asks uses nothing.
     #[inline(always)]
-    fn used(&self, position: usize, window: &Window) -> bool {
-        if !uses::planning() && self.marks.first_use(position, self.windows) {
-            uses::record(self.who, window);
-        }
-        true
+    unsafe fn used(&self, position: usize, window: &Window) -> Option<bool> {
+        // SAFETY: the caller's promise.
+        let stands = uses::planning()
+            || !self.marks.first_use(position, self.windows)
+            || unsafe { uses::record(self.who, window, self.generation) };
+        stands.then_some(true)
     }
 }

@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Oid};
 
+use super::active::TRIES;
 use super::arguments::sql_functions;
 use super::call_site::{check_family, resolve};
 use super::family::Family;
@@ -23,20 +24,23 @@ unsafe fn open_keys<K>(
     invalidation::accept();
     // SAFETY: the caller's promise. Nothing is loaded between `resolve` and the look.
     unsafe {
-        let Some(resolved) = resolve(fcinfo).filter(|resolved| resolved.live) else { return Vec::new() };
-        // The second argument is there for its type, and usually NULL.
-        check_family(fcinfo, "jit_keys", resolved.keys, given);
-        let Some(grants) = resolved.grants.as_ref() else { return Vec::new() };
-        let now = clock::now();
-        if is_derived(fcinfo) {
-            // The row check decides, and knows what is used. But it never sees the rows of other keys.
-            if grants.has_all_rows() {
-                dependence::make_anew();
+        for _ in 0..TRIES {
+            let Some(resolved) = resolve(fcinfo).filter(|resolved| resolved.live) else { return Vec::new() };
+            // The second argument is there for its type, and usually NULL.
+            check_family(fcinfo, "jit_keys", resolved.keys, given);
+            let Some(grants) = resolved.grants.as_ref() else { return Vec::new() };
+            let now = clock::now();
+            if is_derived(fcinfo) {
+                // The row check decides, and knows what is used. But it never sees the rows of other keys.
+                if grants.has_all_rows() {
+                    dependence::make_anew();
+                }
+            } else if grants.use_open_keys(now).is_none() {
+                continue;
             }
-        } else {
-            grants.use_open_keys(now);
+            return collect(&grants.keys, now);
         }
-        collect(&grants.keys, now)
+        Vec::new()
     }
 }
 

@@ -26,6 +26,7 @@ pub enum Loaded {
 
 /// One try. The caller compares generations before and after.
 pub fn load(who: Who) -> Loaded {
+    let generation = invalidation::generation();
     let Some(layout) = layout::current() else { return Loaded::Nothing };
     let Some(reader) = Reader::open(&layout, who) else { return Loaded::Again };
     if !layout.is_current() {
@@ -55,7 +56,28 @@ pub fn load(who: Who) -> Loaded {
             reader.add(opened, &scope, &row, grant.window);
         }
     }
-    Loaded::Grants(found.into_iter().map(|(scope, opened)| opened.finish(scope, who, reader.now)).collect())
+    Loaded::Grants(
+        found.into_iter().map(|(scope, opened)| opened.finish(scope, who, generation, reader.now)).collect(),
+    )
+}
+
+/// Whether a grant serves somebody now, as [`load`] would find it, without loading all that they hold. None: the
+/// tables changed under it.
+pub fn serves(grant: i64, who: Who) -> Option<bool> {
+    let layout = layout::current()?;
+    let reader = Reader::open(&layout, who)?;
+    let origin = origin::find().filter(|_| layout.is_current())?;
+    let snapshot = Snapshot::take(&reader.grants);
+    let mut scan = reader.grants.find_int8(&snapshot, &layout.grants.by_id, grant);
+    let Some(row) = scan.next() else { return Some(false) };
+    let Some(found) = reader.grant(&row, origin.as_bytes()) else { return Some(false) };
+    let grantee = row.get(&layout.grants.grantee_id);
+    let live = Scope::with_id(&layout, &reader.scopes, &snapshot, found.scope)
+        .is_some_and(|scope| scope.live && scope.epoch == found.epoch);
+    let serves = live
+        && !reader.has_ended(&snapshot, grant)
+        && grantee.is_some_and(|grantee| serving(who).contains(&grantee));
+    Some(serves)
 }
 
 /// The roles whose grants serve. None for a shared login, which holds nothing, nor for roles
@@ -169,13 +191,13 @@ struct Opened {
 }
 
 impl Opened {
-    fn finish(self, scope: i32, who: Who, now: i64) -> ScopeGrants {
+    fn finish(self, scope: i32, who: Who, generation: u64, now: i64) -> ScopeGrants {
         let keys = match self.family {
             None => Keys::None,
             Some(Family::Int) => Keys::Int(KeyTable::new::<i64>(self.ints)),
             Some(Family::Uuid) => Keys::Uuid(KeyTable::new::<[u8; 16]>(self.uuids)),
             Some(Family::Text) => Keys::Text(KeyTable::new::<[u8]>(self.texts)),
         };
-        ScopeGrants::new(scope, who, keys, self.all_rows, now)
+        ScopeGrants::new(scope, who, generation, keys, self.all_rows, now)
     }
 }

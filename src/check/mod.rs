@@ -5,10 +5,10 @@
 
 mod active;
 pub mod arguments;
-mod cache;
+pub mod cache;
 mod call_site;
 pub mod clock;
-mod ended;
+pub mod ended;
 pub mod family;
 mod grants;
 pub mod held;
@@ -16,7 +16,7 @@ pub mod invalidation;
 mod key_table;
 mod keys;
 pub mod layout;
-mod load;
+pub mod load;
 mod recent;
 pub mod scan;
 mod scopes;

@@ -10,14 +10,16 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use pgrx::prelude::*;
 
 use super::cache::{self, Who};
 use super::key_table::Window;
-use super::{clock, ended, invalidation};
+use super::{clock, ended, invalidation, load};
+use crate::enforce::slots;
 use crate::privileged;
 
 // A backend has one thread: the atomics are there because statics must be Sync.
@@ -28,6 +30,9 @@ static ANY: AtomicBool = AtomicBool::new(false);
 static NEXT_END: AtomicI64 = AtomicI64::new(i64::MAX);
 /// The generation under which all of them were last seen alive; 0: they must be looked at.
 static SEEN_ALIVE: AtomicU64 = AtomicU64::new(0);
+
+/// How many of the uses in this backend's slot it has seen there; parallel workers add to them.
+static SEEN_IN_SLOT: AtomicU32 = AtomicU32::new(0);
 
 /// A grant and whom it served: a membership may be lost while the grant lives on.
 type Use = (i64, Who);
@@ -91,7 +96,8 @@ unsafe extern "C-unwind" fn transaction_changes(event: pg_sys::XactEvent::Type, 
             | XACT_EVENT_PARALLEL_COMMIT
             | XACT_EVENT_PARALLEL_ABORT
     );
-    if ends && ANY.swap(false, Ordering::Relaxed) {
+    // The slot may have been emptied before.
+    if ends && (ANY.swap(false, Ordering::Relaxed) | (SEEN_IN_SLOT.swap(0, Ordering::Relaxed) > 0)) {
         TRANSACTION.fetch_add(1, Ordering::Relaxed);
         NEXT_END.store(i64::MAX, Ordering::Relaxed);
         SEEN_ALIVE.store(0, Ordering::Relaxed);
@@ -118,18 +124,46 @@ pub fn set_planning(planning: bool) -> bool {
     PLANNING.swap(planning, Ordering::Relaxed)
 }
 
-/// The grant of this window has let somebody through.
+/// The grant of this window is about to let somebody through, by what was loaded under `generation`. False: it
+/// has ended meanwhile, before anybody could know of the use; then it must be decided again.
+///
+/// # Safety
+/// As [`invalidation::accept_unguarded`].
 #[cold]
-pub fn record(who: Who, window: &Window) {
-    ANY.store(true, Ordering::Relaxed);
+pub unsafe fn record(who: Who, window: &Window, generation: u64) -> bool {
+    let is_first = !ANY.swap(true, Ordering::Relaxed);
     NEXT_END.fetch_min(window.end, Ordering::Relaxed);
     USED.with_borrow_mut(|used| used.add((window.grant, who), window.end));
+    let before = slots::my_count();
+    match slots::publish(slots::Use { grant: window.grant, who, end: window.end }) {
+        slots::Published::Nowhere => return true,
+        slots::Published::Again => {}
+        // Unless a parallel worker has added to it as well.
+        slots::Published::New if slots::my_count() == before + 1 => {
+            SEEN_IN_SLOT.fetch_add(1, Ordering::Relaxed);
+        }
+        slots::Published::New => {}
+    }
+    // The worker looks at the slots after an ending has been sent to everybody. So either it has seen this
+    // use, or the ending is among what is read here, or was read while loading.
+    // SAFETY: the caller's promise.
+    unsafe { invalidation::accept_unguarded() };
+    let now = invalidation::generation();
+    if now != generation || clock::now() >= window.end {
+        // By the tables, as they are after the use was written down. An error jumps over everything, see above.
+        // SAFETY: nothing in here is held across it.
+        return unsafe { pgrx_extern_c_guard(|| load::serves(window.grant, who) == Some(true)) };
+    }
+    if is_first {
+        SEEN_ALIVE.store(now, Ordering::Relaxed);
+    }
+    true
 }
 
 /// To be asked before anything is executed. Nearly free for who has used no grant.
 #[inline(always)]
 pub fn any() -> bool {
-    ANY.load(Ordering::Relaxed)
+    ANY.load(Ordering::Relaxed) || slots::my_count() > 0 && !slots::is_parallel_worker()
 }
 
 /// Raises 57014 when the transaction has used a grant that has ended. Cheap as long as no grant
@@ -143,7 +177,11 @@ pub extern "C-unwind" fn refuse_if_ended() {
     invalidation::accept();
     let generation = invalidation::generation();
     let next_end = NEXT_END.load(Ordering::Relaxed);
-    if SEEN_ALIVE.load(Ordering::Relaxed) == generation && clock::now_before(next_end) < next_end {
+    let in_slot = slots::my_count();
+    if SEEN_IN_SLOT.load(Ordering::Relaxed) == in_slot
+        && SEEN_ALIVE.load(Ordering::Relaxed) == generation
+        && clock::now_before(next_end) < next_end
+    {
         return;
     }
     let look = look();
@@ -151,6 +189,7 @@ pub extern "C-unwind" fn refuse_if_ended() {
         ended::refuse(grant);
     }
     NEXT_END.store(look.next_end, Ordering::Relaxed);
+    SEEN_IN_SLOT.store(in_slot, Ordering::Relaxed);
     // A change while looking makes the next statement look again.
     SEEN_ALIVE.store(if look.certain { generation } else { 0 }, Ordering::Relaxed);
 }
@@ -165,6 +204,10 @@ struct Look {
 
 fn look() -> Look {
     let mut missing = USED.with_borrow(Uses::once);
+    // Those of parallel workers.
+    for used in slots::my_uses() {
+        missing.entry((used.grant, used.who)).or_insert(used.end);
+    }
     let mut people: Vec<Who> = Vec::new();
     for (_, who) in missing.keys() {
         if !people.contains(who) {

@@ -8,7 +8,7 @@ pub mod deliberate;
 mod ending;
 mod grant;
 mod key;
-mod options;
+pub mod options;
 mod quorum;
 mod request;
 mod review;

@@ -9,16 +9,20 @@ use super::key::KeyType;
 use crate::errors::{Outcome, Refusal, shown, shown_up_to};
 
 /// What happens to sessions that use a grant when it ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnEnd {
+    None,
     #[default]
     Cancel,
     Terminate,
-    None,
 }
 
 impl OnEnd {
+    pub fn named(name: &str) -> Option<Self> {
+        [OnEnd::Cancel, OnEnd::Terminate, OnEnd::None].into_iter().find(|on_end| on_end.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             OnEnd::Cancel => "cancel",

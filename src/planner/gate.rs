@@ -45,7 +45,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut QueryDesc, flags: c_int) 
     }
 }
 
-/// Has [`pass_on`] carry out the gates among the nodes. Never true, which would end the walk.
+/// Has the functions below carry out the gates among the nodes. Never true, which would end the walk.
 unsafe extern "C-unwind" fn replace(node: *mut PlanState, context: *mut c_void) -> bool {
     // SAFETY: nodes that the executor has just made. ExecSetExecProcNode() (execProcnode.c) is for any
     // function that gives what the node's own would.
@@ -58,7 +58,8 @@ unsafe extern "C-unwind" fn replace(node: *mut PlanState, context: *mut c_void) 
             && let Some(function) = result.ps.ExecProcNodeReal
         {
             EXEC_RESULT.store(function as *mut c_void, Ordering::Relaxed);
-            ExecSetExecProcNode(node, Some(pass_on));
+            let no_columns = (*result.ps.plan).targetlist.is_null();
+            ExecSetExecProcNode(node, Some(if no_columns { pass_rows } else { pass_columns }));
         }
         compat::planstate_tree_walker(node, replace, context)
     }
@@ -80,29 +81,66 @@ unsafe fn is_gate(result: &ResultState) -> bool {
 }
 
 /// ExecResult() for a gate. Until the filter has been asked, and after it has said no, that itself.
-unsafe extern "C-unwind" fn pass_on(node: *mut PlanState) -> *mut TupleTableSlot {
+unsafe extern "C-unwind" fn pass_columns(node: *mut PlanState) -> *mut TupleTableSlot {
     // SAFETY: a node that `is_gate` has looked at; so its target list is of columns of its outer node,
-    // which a Result evaluates (ExecProject(), executor.h) as is done here. The child checks for interrupts.
+    // which a Result evaluates (ExecProject(), executor.h) as is done here.
     unsafe {
-        let state = node.cast::<ResultState>();
-        if (*state).rs_checkqual || (*state).rs_done {
-            let exec_result: unsafe extern "C-unwind" fn(*mut PlanState) -> *mut TupleTableSlot =
-                std::mem::transmute(EXEC_RESULT.load(Ordering::Relaxed));
+        if !is_open(node) {
             return exec_result(node);
         }
-        let child = (*node).lefttree;
-        // ExecProcNode() of executor.h
-        if !(*child).chgParam.is_null() {
-            ExecReScan(child);
-        }
-        let Some(next) = (*child).ExecProcNode else { return std::ptr::null_mut() };
-        let row = next(child);
-        if row.is_null() || (*row).tts_flags & EMPTY != 0 {
-            return std::ptr::null_mut();
-        }
+        let Some(row) = next_row(node) else { return std::ptr::null_mut() };
         let slot = (*node).ps_ResultTupleSlot;
         copy_columns((*(*node).plan).targetlist, row, slot);
         slot
+    }
+}
+
+/// The same where no column is wanted, as for count(*): a few instructions a row.
+unsafe extern "C-unwind" fn pass_rows(node: *mut PlanState) -> *mut TupleTableSlot {
+    // SAFETY: as above; a virtual slot of no columns owns nothing.
+    unsafe {
+        if !is_open(node) {
+            return exec_result(node);
+        }
+        if next_row(node).is_none() {
+            return std::ptr::null_mut();
+        }
+        let slot = (*node).ps_ResultTupleSlot;
+        (*slot).tts_flags &= !EMPTY;
+        slot
+    }
+}
+
+#[inline(always)]
+unsafe fn is_open(node: *mut PlanState) -> bool {
+    // SAFETY: a Result's.
+    unsafe {
+        let state = node.cast::<ResultState>();
+        !(*state).rs_checkqual && !(*state).rs_done
+    }
+}
+
+#[cold]
+unsafe fn exec_result(node: *mut PlanState) -> *mut TupleTableSlot {
+    // SAFETY: `replace` has put the function there, before a node could get here.
+    unsafe {
+        let function: unsafe extern "C-unwind" fn(*mut PlanState) -> *mut TupleTableSlot =
+            std::mem::transmute(EXEC_RESULT.load(Ordering::Relaxed));
+        function(node)
+    }
+}
+
+/// ExecProcNode() of executor.h, of the outer node, which checks for interrupts.
+#[inline(always)]
+unsafe fn next_row(node: *mut PlanState) -> Option<*mut TupleTableSlot> {
+    // SAFETY: a node that has an outer node.
+    unsafe {
+        let child = (*node).lefttree;
+        if !(*child).chgParam.is_null() {
+            ExecReScan(child);
+        }
+        let row = (*child).ExecProcNode.map(|next| next(child))?;
+        (!row.is_null() && (*row).tts_flags & EMPTY == 0).then_some(row)
     }
 }
 

@@ -17,6 +17,7 @@ mod support;
 use pgrx::pg_sys;
 
 use crate::check::uses;
+use crate::enforce::notice;
 
 static mut PREVIOUS_PLANNER: pg_sys::planner_hook_type = None;
 
@@ -51,12 +52,11 @@ unsafe extern "C-unwind" fn planner(
 ) -> *mut pg_sys::PlannedStmt {
     let before = uses::set_planning(true);
     // SAFETY: passes on what planner() (planner.c) passed.
-    let plan = unsafe {
-        match PREVIOUS_PLANNER {
-            Some(previous) => previous(query, text, options, params),
-            None => standard_planner(query, text, options, params),
-        }
-    };
+    let mut plan = std::ptr::null_mut();
+    unsafe {
+        let previous = PREVIOUS_PLANNER.unwrap_or(standard_planner);
+        notice::explained(|| plan = previous(query, text, options, params));
+    }
     uses::set_planning(before);
     plan
 }

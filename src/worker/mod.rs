@@ -10,6 +10,7 @@
 mod backoff;
 mod database;
 mod endings;
+mod enforce;
 mod launcher;
 mod names;
 mod notify;
@@ -18,6 +19,7 @@ mod pass;
 mod presence;
 mod requests;
 mod shared;
+mod status;
 mod stay_out;
 mod step;
 mod wait;
@@ -44,6 +46,7 @@ pub fn init() {
     }
     PRELOADED.store(true, Ordering::Relaxed);
     shared::request();
+    crate::enforce::init_shared();
     nudge::register();
     launcher::register();
 }

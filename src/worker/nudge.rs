@@ -9,11 +9,20 @@ use super::{preloaded, shared};
 
 /// Whether the transaction at hand wants the worker to look.
 static WANTED: AtomicBool = AtomicBool::new(false);
+/// The same for the workers of all databases.
+static WANTED_EVERYWHERE: AtomicBool = AtomicBool::new(false);
 
 /// The worker of this database looks around as soon as the current transaction has committed.
 pub fn nudge_after_commit() {
     if preloaded() {
         WANTED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Roles are everybody's: who belongs to which decides about access in each database.
+pub fn nudge_all_after_commit() {
+    if preloaded() {
+        WANTED_EVERYWHERE.store(true, Ordering::Relaxed);
     }
 }
 
@@ -45,6 +54,9 @@ unsafe extern "C-unwind" fn transaction_ends(
     // Portals and subtransactions release their resources with is_top_level = false.
     if phase != pg_sys::ResourceReleasePhase::RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level {
         return;
+    }
+    if WANTED_EVERYWHERE.swap(false, Ordering::Relaxed) && is_commit {
+        shared::nudge_all();
     }
     if WANTED.swap(false, Ordering::Relaxed) && is_commit {
         // SAFETY: a global of this process.

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::backoff::{Backoff, Throttle, sleep_until};
+use super::enforce::Enforcement;
 use super::step::{BATCH, Outcome, Step, Stop, transaction};
-use super::{endings, names, notify, requests};
+use super::{endings, names, notify, requests, shared};
+use crate::check::clock;
 
 /// However quiet it is, the worker looks once in this time: what a superuser changed by hand
 /// nudges nobody, and clocks jump.
@@ -36,6 +38,8 @@ pub struct Gone;
 
 /// The steps, with their histories.
 pub struct Pass {
+    stop: Step,
+    enforcement: Enforcement,
     expire: Step,
     lapse: Step,
     drop_stale: Step,
@@ -85,6 +89,11 @@ impl Wake {
 impl Pass {
     pub fn new() -> Self {
         Pass {
+            stop: Step::urgent(
+                "stop the users of what has ended",
+                "It tries again by itself. New statements are refused as they should; what runs may go on.",
+            ),
+            enforcement: Enforcement::default(),
             expire: Step::new("put expired grants on record"),
             lapse: Step::new("put lapsed requests on record"),
             drop_stale: Step::new("drop stale notifications"),
@@ -104,7 +113,13 @@ impl Pass {
     /// Does everything that is due. Returns how long the worker may sleep.
     pub fn run(&mut self, nudged: bool) -> Result<Duration, Gone> {
         let mut wake = Wake(LONGEST_SLEEP);
+        // Before anything else: rows are flowing.
+        let enforcement = &mut self.enforcement;
+        if let Some(Some(again)) = wake.take(self.stop.attempt(|| enforcement.run()))? {
+            wake.within(again);
+        }
         let expired = wake.count(self.expire.attempt(endings::expire))?;
+        shared::report(|status| status.ended += expired);
         wake.count(self.lapse.attempt(requests::lapse))?;
         let minute = self.minute.pass(Instant::now());
         if minute {
@@ -130,15 +145,21 @@ impl Pass {
         }
         self.housekeeping.pass(start);
         let dead = wake.count(self.end_dead.attempt(endings::end_dead))?;
+        shared::report(|status| status.ended += dead);
         let closed = wake.take(self.close.attempt(requests::close))?;
-        let tidied = wake.count(self.tidy.attempt(endings::tidy))?;
+        // What has been tidied away cannot be told from what ended long ago.
+        let tidied = if self.enforcement.needs_the_untidied() {
+            0
+        } else {
+            wake.count(self.tidy.attempt(endings::tidy))?
+        };
         wake.take(self.follow.attempt(names::follow))?;
         let (closed, left_over) = closed.map_or((0, false), |c| (c.count, c.left_over));
         self.housekeeping.widen(start.elapsed(), HOUSEKEEPING);
         if dead >= BATCH || closed >= BATCH || tidied >= BATCH {
             self.housekeeping.free();
         }
-        self.untidy = left_over || dead > 0 || tidied >= BATCH;
+        self.untidy = left_over || self.enforcement.needs_the_untidied() || dead > 0 || tidied >= BATCH;
         if self.untidy {
             wake.within(self.housekeeping.too_early(Instant::now()).unwrap_or_default());
         }
@@ -154,6 +175,11 @@ impl Pass {
     fn look_ahead(&mut self, wake: &mut Wake) -> Result<(), Gone> {
         let deadline = self.find_deadline.attempt(next_deadline);
         let Some(deadline) = wake.take(deadline)? else { return Ok(()) };
+        let now = clock::now();
+        shared::report(|status| {
+            status.last_pass = now;
+            status.next_deadline = deadline.map_or(0, |micros| now.saturating_add(micros));
+        });
         match deadline {
             Some(micros) if micros <= 0 => {
                 let now = Instant::now();

@@ -45,6 +45,47 @@ pub struct Slot {
     /// Until then nobody of ours may be connected: the database is about to be dropped,
     /// renamed, moved or copied.
     pub stay_out_until: pg_sys::TimestampTz,
+    pub status: Status,
+}
+
+/// What a worker tells of itself, for people. Times are 0 where there is nothing to tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Status {
+    pub since: pg_sys::TimestampTz,
+    pub last_pass: pg_sys::TimestampTz,
+    /// When something is due next.
+    pub next_deadline: pg_sys::TimestampTz,
+    /// Grants that workers have put on record as ended since the server started.
+    pub ended: i64,
+    pub error_at: pg_sys::TimestampTz,
+    error: [u8; 200],
+    error_length: usize,
+}
+
+impl Status {
+    const NEW: Status = Status {
+        since: 0,
+        last_pass: 0,
+        next_deadline: 0,
+        ended: 0,
+        error_at: 0,
+        error: [0; 200],
+        error_length: 0,
+    };
+
+    pub fn set_error(&mut self, at: pg_sys::TimestampTz, message: &str) {
+        let fits = (0..=message.len().min(self.error.len())).rev().find(|end| message.is_char_boundary(*end));
+        let bytes = message.get(..fits.unwrap_or(0)).unwrap_or_default().as_bytes();
+        self.error_at = at;
+        self.error_length = bytes.len();
+        for (to, from) in self.error.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+    }
+
+    pub fn error(&self) -> String {
+        String::from_utf8_lossy(self.error.get(..self.error_length).unwrap_or_default()).into_owned()
+    }
 }
 
 impl Slot {
@@ -55,6 +96,7 @@ impl Slot {
         wanted: false,
         verdict: Verdict::Unknown,
         stay_out_until: 0,
+        status: Status::NEW,
     };
 
     pub fn must_stay_out(&self) -> bool {
@@ -172,6 +214,8 @@ pub fn claim(database: Oid) -> Claim {
     // SAFETY: a global of this process.
     slot.pid = unsafe { pg_sys::MyProcPid };
     slot.verdict = Verdict::Unknown;
+    // SAFETY: reads the clock.
+    slot.status.since = unsafe { pg_sys::GetCurrentTimestamp() };
     REGISTERED.store(true, Ordering::Relaxed);
     Claim::Ours
 }
@@ -207,7 +251,27 @@ pub fn conclude(database: Oid, verdict: Verdict) {
     }
 }
 
+/// The worker changes what it tells of itself.
+pub fn report(change: impl FnOnce(&mut Status)) {
+    if !preloaded() {
+        return;
+    }
+    // SAFETY: a global of this process.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    if let Some(slot) = TABLE.exclusive().find_mut(database) {
+        change(&mut slot.status);
+    }
+}
+
 // ------------------------------------------------------------------ everybody's side
+
+/// The database's worker: its process id, 0 when it does not run, and what it has told of itself.
+pub fn status(database: Oid) -> Option<(i32, Status)> {
+    if !preloaded() {
+        return None;
+    }
+    TABLE.share().find(database).map(|slot| (slot.pid, slot.status))
+}
 
 /// Wakes the database's worker or, where there is none, has the launcher start one.
 /// Does not raise: it runs where a commit can no longer fail.
@@ -221,6 +285,17 @@ pub fn nudge(database: Oid) {
     let Some(slot) = table.take(database) else { return launcher.set() };
     slot.wanted = true;
     if slot.pid == 0 { launcher.set() } else { slot.latch.set() }
+}
+
+/// Wakes every worker that there is. Does not raise.
+pub fn nudge_all() {
+    if !preloaded() {
+        return;
+    }
+    for slot in TABLE.exclusive().slots.iter_mut().filter(|slot| slot.pid != 0) {
+        slot.wanted = true;
+        slot.latch.set();
+    }
 }
 
 /// Keeps workers out of the database until `until`, and wakes the one that is in it. Returns

@@ -60,6 +60,18 @@ pub fn after_utility(statement: *mut pg_sys::Node) {
             {
                 nudge::nudge_after_commit();
             }
+            // Memberships decide about access.
+            NodeTag::T_GrantRoleStmt | NodeTag::T_DropRoleStmt | NodeTag::T_DropOwnedStmt => {
+                nudge::nudge_all_after_commit();
+            }
+            // Anybody may change their own password, as often as they like.
+            NodeTag::T_AlterRoleStmt
+                if [c"inherit", c"rolemembers"].iter().any(|name| {
+                    option((*statement.cast::<pg_sys::AlterRoleStmt>()).options, name).is_some()
+                }) =>
+            {
+                nudge::nudge_all_after_commit();
+            }
             // The transaction that it commits was nobody's any more, and it is over by now
             // (FinishPreparedTransaction), whatever becomes of the one around the command.
             NodeTag::T_TransactionStmt
@@ -67,6 +79,7 @@ pub fn after_utility(statement: *mut pg_sys::Node) {
                     == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED =>
             {
                 shared::nudge(pg_sys::MyDatabaseId);
+                shared::nudge_all();
             }
             NodeTag::T_RenameStmt | NodeTag::T_AlterDatabaseStmt | NodeTag::T_CreatedbStmt => {
                 let database = KEPT_EMPTY.swap(0, Ordering::Relaxed);

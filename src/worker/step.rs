@@ -9,6 +9,8 @@ use pgrx::prelude::*;
 
 use super::backoff::{Backoff, Throttle};
 use super::presence::{self, Presence};
+use super::shared;
+use crate::check::clock;
 
 /// Rows that one transaction handles: the LIMIT of the statements.
 pub const BATCH: i64 = 5_000;
@@ -99,6 +101,8 @@ pub fn batch(sql: &str) -> Result<i64, Stop> {
 pub struct Step {
     /// What it does, for the log: "could not …".
     purpose: &'static str,
+    /// What its failure means, for the log.
+    meaning: &'static str,
     backoff: Backoff,
     complaints: Throttle,
 }
@@ -113,7 +117,22 @@ pub enum Outcome<R> {
 
 impl Step {
     pub const fn new(purpose: &'static str) -> Self {
-        Step { purpose, backoff: Backoff::new(SECOND, MINUTE), complaints: Throttle::new(MINUTE) }
+        Step {
+            purpose,
+            meaning: "It tries again by itself. Until then access ends as it should; only the record of it is late.",
+            backoff: Backoff::new(SECOND, MINUTE),
+            complaints: Throttle::new(MINUTE),
+        }
+    }
+
+    /// One that somebody's access waits for.
+    pub const fn urgent(purpose: &'static str, meaning: &'static str) -> Self {
+        Step {
+            purpose,
+            meaning,
+            backoff: Backoff::new(Duration::from_millis(100), SECOND),
+            complaints: Throttle::new(MINUTE),
+        }
     }
 
     /// Runs it unless it failed a short while ago.
@@ -131,6 +150,7 @@ impl Step {
             Err(Stop::Failed(failure)) => {
                 let now = Instant::now();
                 let until = self.backoff.failed(now);
+                shared::report(|status| status.set_error(clock::now(), &failure.message));
                 if self.complaints.pass(now) {
                     self.complain(failure);
                 }
@@ -145,9 +165,7 @@ impl Step {
             format!("jit_rls worker could not {}: {}", self.purpose, failure.message),
             function_name!(),
         )
-        .set_detail(
-            "It tries again by itself. Until then access ends as it should; only the record of it is late.",
-        )
+        .set_detail(self.meaning)
         .report(PgLogLevel::LOG);
     }
 }

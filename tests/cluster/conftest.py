@@ -12,12 +12,15 @@
 import itertools
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 
 import pytest
 
 from harness import Cluster
+
+CRASH = re.compile(r"terminated by signal (?!9:)|PANIC:|TRAP:")
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +60,10 @@ def _factory(base, numbers):
     def clean_up():
         for cluster in reversed(clusters):
             cluster.stop("immediate")
+        # A server that has recovered by itself looks as good as new. Signal 9 is the tests' own.
+        for cluster in clusters:
+            crashes = [line for line in cluster.log().splitlines() if CRASH.search(line)]
+            assert not crashes, f"{cluster.logfile}: {crashes}"
 
     make.standby = standby
     make.new_directory = new_directory

@@ -17,7 +17,7 @@ def cluster(new_module_cluster):
 @pytest.fixture
 def db(cluster):
     db = cluster.new_database()
-    cluster.create_scope(db)
+    cluster.create_scope(db, on_end="none")
     return db
 
 

@@ -180,7 +180,7 @@ class Reader:
 
 
 def test_nothing_is_seen_after_a_revocation(cluster, db):
-    cluster.create_scope(db)
+    cluster.create_scope(db, on_end="none")
     cluster.psql(
         f"""CREATE TABLE t AS SELECT k, k AS n FROM generate_series(1, {ROWS}) k;
             ALTER TABLE t ADD PRIMARY KEY (k);

@@ -24,7 +24,7 @@ ADMIN = [
 def pair(new_cluster):
     primary = new_cluster().start(settings={"fsync": "off"}).create_roles()
     db = primary.new_database()
-    primary.create_scope(db)
+    primary.create_scope(db, on_end="none")
     primary.psql(
         """CREATE TABLE t AS SELECT k FROM generate_series(1, 10) k;
            ALTER TABLE t ENABLE ROW LEVEL SECURITY;

@@ -123,7 +123,8 @@ class Story:
         self.rows = self.root.execute("SELECT id, k FROM t ORDER BY id").fetchall()
 
     def scope(self, key_type="int", **options):
-        options = {"key_type": key_type, "allow_all_rows": True, "approvers": {"support_lead": 1}} | options
+        # Nobody is stopped, so that what the next statement does can be seen.
+        options = {"key_type": key_type, "allow_all_rows": True, "approvers": {"support_lead": 1}, "on_end": "none"} | options
         self.root.execute("SELECT jit.create_scope('s', %s)", [json.dumps(options)])
         self.model.scopes["s"] = Scope("s", key_type, options["allow_all_rows"])
 

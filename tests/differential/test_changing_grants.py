@@ -32,7 +32,7 @@ def cluster(new_module_cluster):
 @pytest.fixture(params=list(ACCESS))
 def reader(request, cluster, db, relaxed):
     """alice's session, which reads table t in one way only."""
-    cluster.create_scope(db)
+    cluster.create_scope(db, on_end="none")
     cluster.psql(
         f"""CREATE TABLE t AS SELECT i AS id, (i * 7) % {KEYS} + 1 AS k FROM generate_series(1, {ROWS}) i;
             CREATE INDEX ON t (k) INCLUDE (id);

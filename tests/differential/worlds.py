@@ -111,7 +111,8 @@ class World:
             self.make_scope(name, None, False)
 
     def make_scope(self, name, key_type, allow_all_rows):
-        options = {"approvers": {"leads": 1}, "max_duration": "8 hours", "allow_all_rows": allow_all_rows}
+        # Nobody is stopped: what the check says of each row is what is compared.
+        options = {"approvers": {"leads": 1}, "on_end": "none", "max_duration": "8 hours", "allow_all_rows": allow_all_rows}
         if key_type:
             options["key_type"] = key_type
         self.root.execute("SELECT jit.create_scope(%s, %s)", [name, json.dumps(options)])

@@ -1,6 +1,6 @@
 -- A grant serves if and only if starts_at <= clock < ends_at, on the database's own clock at the moment of the check.
 
-SELECT jit.create_scope('s', '{"key_type": "int", "approvers": {"support_lead": 1}}');
+SELECT jit.create_scope('s', '{"key_type": "int", "approvers": {"support_lead": 1}, "on_end": "none"}');
 CREATE TABLE t (k int);
 INSERT INTO t SELECT generate_series(1, 10);
 ALTER TABLE t ENABLE ROW LEVEL SECURITY;

@@ -2,9 +2,9 @@
 -- have to wait for anybody to begin a new transaction.
 \pset tuples_only on
 \pset format unaligned
-SELECT jit.create_scope('s', '{"key_type": "int", "approvers": {"support_lead": 1}}');
-SELECT jit.create_scope('t', '{"key_type": "int", "approvers": {"support_lead": 1}}');
-SELECT jit.create_scope('two', '{"key_type": "int", "approvers": {"support_lead": 2}}');
+SELECT jit.create_scope('s', '{"key_type": "int", "approvers": {"support_lead": 1}, "on_end": "none"}');
+SELECT jit.create_scope('t', '{"key_type": "int", "approvers": {"support_lead": 1}, "on_end": "none"}');
+SELECT jit.create_scope('two', '{"key_type": "int", "approvers": {"support_lead": 2}, "on_end": "none"}');
 -- What other sessions do meanwhile.
 \setenv PGDATABASE :DBNAME
 \setenv PGUSER postgres

@@ -1,7 +1,7 @@
 -- A transaction that has used a grant which has ended runs nothing more, whatever it tries: it may hold what the grant has shown it.
 -- In each case alice uses a grant, bob revokes it, and alice goes on.
 
-SELECT jit.create_scope('s', '{"approvers": {"support_lead": 1}}');
+SELECT jit.create_scope('s', '{"approvers": {"support_lead": 1}, "on_end": "none"}');
 CREATE TABLE t AS SELECT i AS id, 'secret ' || i AS secret FROM generate_series(1, 200) i;
 ALTER TABLE t ENABLE ROW LEVEL SECURITY;
 CREATE POLICY jit ON t USING (jit_active('s'));

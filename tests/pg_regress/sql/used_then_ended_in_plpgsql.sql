@@ -1,7 +1,7 @@
 -- No handler of PL/pgSQL's washes the use of a grant off, or gains anything by swallowing the refusal.
 
 CREATE EXTENSION dblink;
-SELECT jit.create_scope('s', '{"approvers": {"support_lead": 1}}');
+SELECT jit.create_scope('s', '{"approvers": {"support_lead": 1}, "on_end": "none"}');
 CREATE TABLE t AS SELECT i AS id FROM generate_series(1, 200) i;
 ALTER TABLE t ENABLE ROW LEVEL SECURITY;
 CREATE POLICY jit ON t USING (jit_active('s'));

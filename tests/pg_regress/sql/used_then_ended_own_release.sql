@@ -1,7 +1,7 @@
 -- One's own release, not committed, does not hide how the grant ends for everybody: a transaction that has used it and goes on after its
 -- end would read with a plan that was decided while it lived.
 
-SELECT jit.create_scope('s', '{"approvers": {"support_lead": 1}}');
+SELECT jit.create_scope('s', '{"approvers": {"support_lead": 1}, "on_end": "none"}');
 CREATE TABLE t AS SELECT i AS id FROM generate_series(1, 100) i;
 ALTER TABLE t ENABLE ROW LEVEL SECURITY;
 CREATE POLICY jit ON t USING (jit_active('s'));

@@ -1,8 +1,8 @@
 -- What somebody is told whose transaction has used a grant that has ended: how it ended, and how to ask again.
 
-SELECT jit.create_scope('s', '{"key_type": "text", "allow_all_rows": true, "approvers": {"support_lead": 1}}');
-SELECT jit.create_scope('w', '{"approvers": {"support_lead": 1}}');
-SELECT jit.create_scope('x', '{"key_type": "int", "approvers": {"support_lead": 1}}');
+SELECT jit.create_scope('s', '{"key_type": "text", "allow_all_rows": true, "approvers": {"support_lead": 1}, "on_end": "none"}');
+SELECT jit.create_scope('w', '{"approvers": {"support_lead": 1}, "on_end": "none"}');
+SELECT jit.create_scope('x', '{"key_type": "int", "approvers": {"support_lead": 1}, "on_end": "none"}');
 GRANT EXECUTE ON FUNCTION jit.alter_scope(text, jsonb), jit.drop_scope(text) TO erin;
 GRANT USAGE ON SCHEMA jit TO erin;
 CREATE FUNCTION wait_until_recorded(request bigint) RETURNS text LANGUAGE plpgsql AS $$

@@ -1,7 +1,7 @@
 -- FETCH reads nothing from what a cursor has stored before: a PL/pgSQL function can open one on a statement that is carried out to its end
 -- at the first FETCH, and later ones no longer pass through the executor.
 
-SELECT jit.create_scope('s', '{"approvers": {"support_lead": 1}}');
+SELECT jit.create_scope('s', '{"approvers": {"support_lead": 1}, "on_end": "none"}');
 CREATE TABLE t AS SELECT i AS id FROM generate_series(1, 100) i;
 ALTER TABLE t ENABLE ROW LEVEL SECURITY;
 CREATE POLICY jit ON t USING (jit_active('s'));

@@ -1,7 +1,7 @@
 -- What is no use of a grant that has ended, and does not stop a transaction.
 
-SELECT jit.create_scope('s', '{"key_type": "int", "allow_all_rows": true, "approvers": {"support_lead": 1}}');
-SELECT jit.create_scope('w', '{"approvers": {"support_lead": 1}}');
+SELECT jit.create_scope('s', '{"key_type": "int", "allow_all_rows": true, "approvers": {"support_lead": 1}, "on_end": "none"}');
+SELECT jit.create_scope('w', '{"approvers": {"support_lead": 1}, "on_end": "none"}');
 CREATE TABLE t AS SELECT i AS id, i / 10 AS k FROM generate_series(10, 10009) i;
 CREATE INDEX t_k ON t (k);
 ALTER TABLE t ENABLE ROW LEVEL SECURITY;

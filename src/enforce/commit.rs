@@ -1,0 +1,90 @@
+//! What would outlive the transaction: its writes, a prepared transaction, a held cursor.
+
+use std::ffi::c_void;
+
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::{notice, slots};
+use crate::check::uses;
+use crate::errors::Refusal;
+
+pub fn init() {
+    // SAFETY: the callback lives as long as the process.
+    unsafe { pg_sys::RegisterXactCallback(Some(transaction_changes), std::ptr::null_mut()) };
+}
+
+/// Errors leave from the first two events only: there CommitTransaction() and PrepareTransaction() (xact.c) can
+/// still turn back.
+unsafe extern "C-unwind" fn transaction_changes(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    use pg_sys::XactEvent::*;
+    // A parallel worker writes into its leader's slot, and has transactions of its own before it gets to work
+    // (ParallelWorkerMain(), parallel.c).
+    if slots::is_parallel_worker() {
+        return;
+    }
+    match event {
+        XACT_EVENT_PRE_COMMIT if uses::any() => before_commit(),
+        XACT_EVENT_PRE_PREPARE if uses::any() => before_prepare(),
+        XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE => slots::clear(),
+        _ => {}
+    }
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_commit() {
+    // What has only been read is with the client already, and nothing of it is kept.
+    // SAFETY: reads the state of the transaction.
+    let writes = unsafe { pg_sys::GetTopTransactionIdIfAny() } != pg_sys::InvalidTransactionId;
+    if writes {
+        uses::refuse_if_ended();
+    }
+    if !slots::begin_commit() {
+        // A session that is to end does so here, and not while it waits for standbys (SyncRepWaitForLSN()).
+        slots::receive_signals();
+        pgrx::check_for_interrupts!();
+        if let Some((_, notice)) = slots::my_notice() {
+            let [message, detail, hint] = notice::texts(notice);
+            Refusal::new(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, message).detail(detail).hint(hint).raise();
+        }
+    }
+}
+
+#[pg_guard]
+extern "C-unwind" fn before_prepare() {
+    Refusal::new(
+        PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        "cannot PREPARE a transaction that has used a grant",
+    )
+    .detail("It would commit whenever somebody says so, after the grant has ended as well.")
+    .hint("COMMIT it, or do what needs the grant in a transaction of its own.")
+    .raise()
+}
+
+/// Whether this run of the executor stores the rows of a cursor that outlives its transaction:
+/// PersistHoldablePortal() (portalcmds.c), which runs before any callback at commit, and whose rows would be
+/// there even if the commit failed.
+///
+/// # Safety
+/// `query` is what ExecutorRun() was called with.
+pub unsafe fn fills_held_cursor(query: *mut pg_sys::QueryDesc) -> bool {
+    // SAFETY: ActivePortal is NULL or the portal that is being run.
+    unsafe {
+        pg_sys::ActivePortal
+            .as_ref()
+            .is_some_and(|portal| portal.queryDesc == query && !portal.holdStore.is_null())
+    }
+}
+
+/// To be called after such a run: the rows go with the cursor.
+#[pg_guard]
+pub extern "C-unwind" fn refuse_held_rows() {
+    Refusal::new(
+        PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        "a cursor cannot be held past a transaction that has used a grant",
+    )
+    .detail("Its rows would be kept, and could be read after the grant has ended.")
+    .hint("Read it to its end and CLOSE it before COMMIT, or declare it WITHOUT HOLD. A loop over a query in PL/pgSQL must not COMMIT inside.")
+    .raise()
+}

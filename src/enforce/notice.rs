@@ -1,0 +1,89 @@
+//! Whoever is stopped is told by which ending, in the place of PostgreSQL's "canceling statement due to user
+//! request" and "terminating connection due to administrator command".
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys;
+
+use super::slots::{self, Notice, Signal};
+
+static mut PREVIOUS: pg_sys::emit_log_hook_type = None;
+
+// Raw: elog.c's own, for error context callbacks. They only change the error at hand.
+unsafe extern "C-unwind" {
+    fn geterrcode() -> c_int;
+    fn errmsg_internal(format: *const c_char, ...) -> c_int;
+    fn errdetail_internal(format: *const c_char, ...) -> c_int;
+    fn errhint(format: *const c_char, ...) -> c_int;
+    fn pstrdup(text: *const c_char) -> *mut c_char;
+}
+
+pub fn init() {
+    // SAFETY: called on the process's only thread.
+    unsafe {
+        PREVIOUS = pg_sys::emit_log_hook;
+        pg_sys::emit_log_hook = Some(emit_log);
+    }
+}
+
+/// Runs `body` so that a cancel that the worker has sent is explained. `body` may leave by longjmp: whoever
+/// catches it puts error_context_stack back (PG_TRY(), PostgresMain()).
+#[inline(always)]
+pub fn explained(body: impl FnOnce()) {
+    // SAFETY: the frame is taken off the stack before it goes, see above.
+    unsafe {
+        let mut frame = pg_sys::ErrorContextCallback {
+            previous: pg_sys::error_context_stack,
+            callback: Some(explain),
+            arg: std::ptr::null_mut(),
+        };
+        pg_sys::error_context_stack = &mut frame;
+        body();
+        pg_sys::error_context_stack = frame.previous;
+    }
+}
+
+/// errfinish() (elog.c) calls this for each error that is raised inside.
+unsafe extern "C-unwind" fn explain(_arg: *mut c_void) {
+    // SAFETY: inside errfinish(), where all of these are allowed; the texts are C strings.
+    unsafe {
+        if geterrcode() != PgSqlErrorCode::ERRCODE_QUERY_CANCELED as c_int {
+            return;
+        }
+        if let Some((Signal::Cancel, notice)) = slots::my_notice() {
+            let format = c"%s".as_ptr();
+            errmsg_internal(format, notice.message.as_ptr().cast::<c_char>());
+            errdetail_internal(format, notice.detail.as_ptr().cast::<c_char>());
+            errhint(format, notice.hint.as_ptr().cast::<c_char>());
+        }
+    }
+}
+
+/// A session that idles has no statement whose context could explain. Its last message passes here before the
+/// client gets it, unless `log_min_messages` is PANIC, which only a superuser can set.
+unsafe extern "C-unwind" fn emit_log(error: *mut pg_sys::ErrorData) {
+    // SAFETY: EmitErrorReport() (elog.c) passes the error that it is about to report, in whose memory context it is;
+    // errfinish() frees the texts afterwards.
+    unsafe {
+        if (*error).elevel == pg_sys::FATAL as c_int
+            && (*error).sqlerrcode == PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN as c_int
+            && let Some((Signal::Terminate, notice)) = slots::my_notice()
+        {
+            (*error).message = pstrdup(notice.message.as_ptr().cast());
+            (*error).detail = pstrdup(notice.detail.as_ptr().cast());
+            (*error).hint = pstrdup(notice.hint.as_ptr().cast());
+        }
+        if let Some(previous) = PREVIOUS {
+            previous(error);
+        }
+    }
+}
+
+/// The three texts of a notice.
+pub fn texts(notice: &Notice) -> [String; 3] {
+    let text = |buffer: &[u8]| {
+        CStr::from_bytes_until_nul(buffer).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    [text(&notice.message), text(&notice.detail), text(&notice.hint)]
+}

@@ -1,0 +1,199 @@
+//! Stops whoever uses a grant that has ended.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::{Oid, TimestampTz};
+use pgrx::prelude::*;
+
+use super::step::{Stop, transaction};
+use crate::check::cache::Who;
+use crate::check::{ended, load};
+use crate::enforce::slots::{self, Notice, Overflow, Seen, Signal};
+use crate::errors::log;
+use crate::identity;
+use crate::lifecycle::options::OnEnd;
+
+/// How soon to look whether whoever was told to stop has stopped.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// A cancel that a statement has swallowed is sent again.
+const CANCEL_AGAIN: Duration = Duration::from_millis(100);
+/// A session whose statement goes on for so long after the first cancel is ended.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sessions without a statement that could be cancelled: those that idle in a transaction, aborted or not, and
+/// those that wait for their client in the midst of one, which a cancel does not wake (ProcessClientReadInterrupt(),
+/// ProcessClientWriteInterrupt(), postgres.c).
+const NOT_RUNNING: &str = "
+SELECT a.pid, a.state LIKE 'idle in transaction%'
+  FROM pg_stat_get_activity(NULL) a
+ WHERE a.pid = ANY ($1) AND (a.state LIKE 'idle in transaction%' OR a.wait_event IN ('ClientRead', 'ClientWrite'))";
+
+/// Grants that have ended since then and have not been tidied away: of these roles, or of any. An ending says when it
+/// was made, which is before it counts.
+const ENDED: &str = "
+SELECT g.id FROM jit_private.grants g
+ WHERE g.tidied_at IS NULL
+   AND ($1 IS NULL OR g.grantee_id = ANY ($1))
+   AND (g.ends_at BETWEEN $2 AND clock_timestamp()
+        OR EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id AND e.at > $2 - interval '10 seconds'))
+ LIMIT 1";
+
+/// What has been done about one transaction.
+struct Attempts {
+    first: Instant,
+    last: Instant,
+}
+
+/// Transactions that have been told to stop, by what `Seen::transaction` says.
+#[derive(Default)]
+pub struct Enforcement {
+    told: HashMap<(usize, u64), Attempts>,
+    /// Some transaction uses more than its slot names.
+    overflow: bool,
+}
+
+/// What is found out once in a pass.
+#[derive(Default)]
+struct Findings {
+    serving: HashMap<(i64, Who), Option<bool>>,
+    explained: HashMap<i64, (Notice, OnEnd)>,
+}
+
+impl Enforcement {
+    /// Signals whoever uses what has ended. How soon to look again, if there is more to do.
+    pub fn run(&mut self) -> Result<Option<Duration>, Stop> {
+        // First this, then the tables: see `check::uses::record`.
+        let seen = slots::all();
+        self.told.retain(|transaction, _| seen.iter().any(|seen| seen.transaction() == *transaction));
+        self.overflow = seen.iter().any(|seen| seen.overflow != Overflow::None);
+        if seen.is_empty() {
+            return Ok(None);
+        }
+        transaction(|| {
+            let mut findings = Findings::default();
+            let mut again = None;
+            let mut over = Vec::new();
+            for seen in seen.into_iter().filter(|seen| !seen.committing) {
+                let Some(ended) = ended_uses(&seen, &mut findings)? else {
+                    again = Some(CANCEL_AGAIN);
+                    continue;
+                };
+                // Whatever asks for most is done.
+                let worst = ended.into_iter().max_by_key(|grant| findings.explain(*grant).1);
+                over.extend(worst.map(|grant| (seen, grant)));
+            }
+            if over.is_empty() {
+                return Ok(again);
+            }
+            let not_running = not_running(over.iter().map(|(seen, _)| seen.pid).collect())?;
+            for (seen, grant) in over {
+                let (notice, on_end) = findings.explain(grant);
+                let next = self.stop(&seen, not_running.get(&seen.pid).copied(), notice, *on_end);
+                again = [again, next].into_iter().flatten().min();
+            }
+            Ok(again)
+        })
+    }
+
+    /// Whether what has ended must not be tidied away now.
+    pub fn needs_the_untidied(&self) -> bool {
+        self.overflow
+    }
+
+    /// `idle`: Some(true) of one that idles in a transaction, Some(false) of one that waits for its client. Returns
+    /// when to look whether it has helped.
+    fn stop(&mut self, seen: &Seen, idle: Option<bool>, notice: &Notice, on_end: OnEnd) -> Option<Duration> {
+        let now = Instant::now();
+        let told = self.told.get(&seen.transaction());
+        let left = |since: Instant, patience: Duration| patience.saturating_sub(now.duration_since(since));
+        let signal = match (on_end, told) {
+            (OnEnd::None, _) => return None,
+            (_, Some(told)) if seen.signal == Signal::Terminate => match left(told.last, PATIENCE) {
+                Duration::ZERO => Signal::Terminate,
+                left => return Some(left),
+            },
+            (OnEnd::Terminate, _) => Signal::Terminate,
+            _ if idle == Some(true) => Signal::Terminate,
+            (OnEnd::Cancel, None) => Signal::Cancel,
+            (OnEnd::Cancel, Some(told)) => match left(told.last, CANCEL_AGAIN) {
+                // It may have been on its way to the client only.
+                Duration::ZERO if idle == Some(false) || left(told.first, PATIENCE).is_zero() => {
+                    Signal::Terminate
+                }
+                Duration::ZERO => Signal::Cancel,
+                left => return Some(left.min(LOOK_AGAIN)),
+            },
+        };
+        if slots::signal(seen, signal, notice) {
+            self.told.entry(seen.transaction()).or_insert(Attempts { first: now, last: now }).last = now;
+            if signal > seen.signal {
+                let what = match signal {
+                    Signal::Terminate => "ended the session",
+                    _ => "cancelled the statement",
+                };
+                let [message, ..] = crate::enforce::notice::texts(notice);
+                log(format!("jit_rls {what} of process {}: {message}", seen.pid));
+            }
+        }
+        Some(LOOK_AGAIN)
+    }
+}
+
+impl Findings {
+    /// None: the tables are being changed.
+    fn serves(&mut self, grant: i64, who: Who) -> Option<bool> {
+        *self.serving.entry((grant, who)).or_insert_with(|| load::serves(grant, who))
+    }
+
+    fn explain(&mut self, grant: i64) -> &(Notice, OnEnd) {
+        self.explained.entry(grant).or_insert_with(|| {
+            let (refusal, on_end) = ended::explain(grant);
+            let [message, detail, hint] = refusal.into_texts();
+            (Notice::new(&message, &detail, &hint), on_end)
+        })
+    }
+}
+
+/// The grants that the transaction uses and that serve no more. None: it is not known now.
+fn ended_uses(seen: &Seen, findings: &mut Findings) -> spi::Result<Option<Vec<i64>>> {
+    let mut ended = Vec::new();
+    for used in &seen.uses {
+        match findings.serves(used.grant, used.who) {
+            Some(true) => {}
+            Some(false) => ended.push(used.grant),
+            None => return Ok(None),
+        }
+    }
+    ended.extend(match &seen.overflow {
+        Overflow::None => None,
+        Overflow::Of(others) => any_ended(
+            Some(others.iter().flat_map(|who| identity::inherited_roles(who.actor)).collect()),
+            seen.since,
+        )?,
+        Overflow::OfAnybody => any_ended(None, seen.since)?,
+    });
+    Ok(Some(ended))
+}
+
+/// For a transaction that uses more than its slot names.
+fn any_ended(roles: Option<Vec<Oid>>, since: TimestampTz) -> spi::Result<Option<i64>> {
+    let since = TimestampWithTimeZone::try_from(since).ok();
+    Spi::connect(|client| {
+        let found = client.select(ENDED, Some(1), &[roles.into(), since.into()])?;
+        if found.is_empty() { Ok(None) } else { found.first().get_one::<i64>() }
+    })
+}
+
+fn not_running(pids: Vec<i32>) -> spi::Result<HashMap<i32, bool>> {
+    Spi::connect(|client| {
+        let mut found = HashMap::new();
+        for row in client.select(NOT_RUNNING, None, &[pids.into()])? {
+            if let (Some(pid), Some(idle)) = (row.get::<i32>(1)?, row.get::<bool>(2)?) {
+                found.insert(pid, idle);
+            }
+        }
+        Ok(found)
+    })
+}
