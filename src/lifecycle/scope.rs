@@ -54,26 +54,33 @@ pub struct Frozen {
     pub max_duration: i64,
 }
 
+/// What `from_row` reads.
+macro_rules! columns {
+    () => {
+        "SELECT s.id, s.name, s.key_type, s.allow_all_rows, s.anyone_may_ask,
+                (extract(epoch FROM s.default_duration) * 1000000)::bigint,
+                (extract(epoch FROM s.max_duration) * 1000000)::bigint,
+                (extract(epoch FROM s.pending_ttl) * 1000000)::bigint,
+                s.reason_pattern, s.on_end, s.enabled, s.epoch, s.description
+           FROM jit_private.scopes s "
+    };
+}
+
 impl Scope {
     /// The live scope of that name.
     pub fn named(owner: &Owner, name: &str) -> Option<Scope> {
-        let id = owner.first(
-            "SELECT s.id FROM jit_private.scopes s WHERE s.name = $1 AND s.dropped_at IS NULL",
+        let scope = owner.first(
+            concat!(columns!(), "WHERE s.name = $1 AND s.dropped_at IS NULL"),
             &[value(name)],
-            |row| row.must::<i32>(1),
+            from_row,
         );
-        id.and_then(|id| Scope::by_id(owner, id))
+        scope.map(|scope| scope.with_roles(owner))
     }
 
     /// The scope of that id, unless it has been dropped.
     pub fn by_id(owner: &Owner, id: i32) -> Option<Scope> {
         let scope = owner.first(
-            "SELECT s.id, s.name, s.key_type, s.allow_all_rows, s.anyone_may_ask,
-                    (extract(epoch FROM s.default_duration) * 1000000)::bigint,
-                    (extract(epoch FROM s.max_duration) * 1000000)::bigint,
-                    (extract(epoch FROM s.pending_ttl) * 1000000)::bigint,
-                    s.reason_pattern, s.on_end, s.enabled, s.epoch, s.description
-               FROM jit_private.scopes s WHERE s.id = $1 AND s.dropped_at IS NULL",
+            concat!(columns!(), "WHERE s.id = $1 AND s.dropped_at IS NULL"),
             &[value(id)],
             from_row,
         );

@@ -239,7 +239,10 @@ impl Launcher {
                 format!("jit_rls cannot start a worker for database {database}: out of background worker slots"),
                 function_name!(),
             )
-            .set_detail("Access ends as it should; events of expiry and NOTIFY jit_rls are late.")
+            .set_detail(
+                "New statements are refused as they should; what runs on a grant when it ends is not cancelled, \
+                 and events of expiry and NOTIFY jit_rls are late.",
+            )
             .set_hint("Raise max_worker_processes: one for the launcher, and one for each database with the extension.")
             .report(PgLogLevel::LOG),
             _ => {}

@@ -76,7 +76,8 @@ fn jit_announce_installation() {
     )
     .set_detail(
         "Access is granted and ended all the same: expired grants stop serving at their time, revoked ones at once. \
-         What is missing: events of expiry and of lapsed requests, and NOTIFY jit_rls.",
+         What is missing: statements that run on a grant when it ends are not cancelled, and there are no events of expiry and of \
+         lapsed requests, and no NOTIFY jit_rls.",
     )
     .set_hint(
         "Add to postgresql.conf: shared_preload_libraries = 'jit_rls' and restart. Until then, have the library \

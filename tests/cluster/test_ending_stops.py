@@ -212,6 +212,19 @@ def test_on_end(cluster, db):
     told(error.value, "revoked by bob", scope="left")
 
 
+def test_the_strictest_scope_decides(cluster, db):
+    """A grant that ends in a scope that leaves people alone shields no other."""
+    left, request = cluster.grant(db, "left"), cluster.grant(db)
+    session = cluster.connect("alice", db)
+    statement = "SELECT count(*), (SELECT count(pg_sleep(60)) FROM t WHERE k = 1) FROM l HAVING count(*) = 1"
+    running = Running(cluster, session, statement)
+    revoke(cluster, db, left)
+    wait_until(lambda: cluster.value("SELECT count(*) FROM jit.endings WHERE grant_id = %s", dbname=db, params=[left]), "the first end")
+    revoke(cluster, db, request)
+    assert isinstance(running.outcome(), psycopg.errors.QueryCanceled)
+    told(running.error, "revoked by bob")
+
+
 def test_a_cancel_that_is_swallowed_is_followed(cluster, db):
     request = cluster.grant(db)
     session = cluster.connect("alice", db)
@@ -363,6 +376,34 @@ def test_parallel_workers_use_for_their_leader(cluster, db):
     assert session.execute("SELECT count(*) FROM t").fetchone() == (1,)
     revoke(cluster, db, request)
     wait_until_terminated(cluster, session)
+
+
+def test_a_parallel_statement_does_not_wash_uses_off(cluster, db):
+    """Parallel workers have transactions of their own before they get to work."""
+    request = cluster.grant(db)
+    idle = parallel(cluster.connect("alice", db))
+    idle.execute("SET parallel_leader_participation = on")
+    plan = idle.execute("EXPLAIN (ANALYZE, COSTS OFF) SELECT count(*) FROM free").fetchall()
+    assert any("Workers Launched" in line for (line,) in plan), plan
+    idle.execute("BEGIN")
+    assert idle.execute("SELECT jit_active('s', 1)").fetchone() == (True,)
+    assert idle.execute("SELECT count(*) FROM free").fetchone() == (1000,)
+    assert cluster.value("SELECT count(*) FROM jit.in_use", dbname=db) == 1
+    revoke(cluster, db, request)
+    wait_until_terminated(cluster, idle)
+
+
+def test_worker_status(cluster, db):
+    look = "SELECT running, pid, since <= clock_timestamp(), last_pass >= since, next_deadline > clock_timestamp(), ended, last_error FROM jit.worker_status"
+    root = cluster.connect("postgres", db)
+    wait_until(lambda: root.execute("SELECT last_pass FROM jit.worker_status").fetchone()[0], "a pass")
+    assert root.execute(look).fetchone() == (True, cluster.worker(db), True, True, None, 0, None)
+    cluster.grant(db, duration="2 seconds")
+    wait_until(lambda: root.execute("SELECT next_deadline FROM jit.worker_status").fetchone()[0], "a deadline")
+    wait_until(lambda: root.execute("SELECT ended FROM jit.worker_status").fetchone() == (1,), "the expiry")
+    for who in ("alice", "bob"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            cluster.execute(look, who, db)
 
 
 def test_in_use(cluster, db):
