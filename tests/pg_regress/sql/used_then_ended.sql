@@ -130,7 +130,7 @@ EXPLAIN (COSTS OFF) SELECT * FROM plain;
 SET LOCAL work_mem = '1MB';
 CLOSE c;
 RELEASE s;
-COMMIT;
+ROLLBACK;
 SELECT 1 AS fine;
 
 -- Several statements in one message are one transaction.

@@ -28,8 +28,10 @@ SELECT id FROM jit.my_grants WHERE leak(reason) AND leak(key);
 SELECT id FROM jit.active_grants WHERE leak(grantee) AND leak(key);
 SELECT count(*) FROM jit.pending p JOIN jit.active_grants g ON leak(p.reason) OR leak(g.key);
 SELECT id FROM jit.my_requests WHERE CASE WHEN reason LIKE '%secret%' THEN 1 / (length(reason) - length(reason)) ELSE 1 END = 1;
--- carol sees hers alone.
+-- carol sees hers alone; in the order of the table, whatever statistics say.
 \c - carol
+SET enable_indexscan = off;
+SET enable_bitmapscan = off;
 SELECT id FROM jit.my_requests WHERE leak(reason) ORDER BY id;
 SELECT id FROM jit.my_grants WHERE leak(reason);
 SELECT id FROM jit.active_grants WHERE leak(grantee);
