@@ -97,7 +97,7 @@ pub fn owns_database(database: Oid, role: Oid) -> bool {
 }
 
 /// Whether somebody has given the setting a value, be it an empty one, and it has not been taken back since.
-/// Not by GetConfigOption(), which since 17 gives "" for a setting without a value as well.
+/// Not by GetConfigOption(), which on 17 and 18 gives "" for a setting without a value as well.
 pub fn setting_has_been_set(name: &CStr) -> bool {
     // SAFETY: the settings live as long as the process; the array has as many as are said.
     unsafe {

@@ -131,7 +131,7 @@ pub fn set_planning(planning: bool) -> bool {
 /// As [`invalidation::accept_unguarded`].
 #[cold]
 pub unsafe fn record(who: Who, window: &Window, generation: u64) -> bool {
-    let is_first = !ANY.swap(true, Ordering::Relaxed);
+    let has_used = ANY.swap(true, Ordering::Relaxed);
     NEXT_END.fetch_min(window.end, Ordering::Relaxed);
     USED.with_borrow_mut(|used| used.add((window.grant, who), window.end));
     let before = slots::my_count();
@@ -154,7 +154,8 @@ pub unsafe fn record(who: Who, window: &Window, generation: u64) -> bool {
         // SAFETY: nothing in here is held across it.
         return unsafe { pgrx_extern_c_guard(|| load::serves(window.grant, who) == Some(true)) };
     }
-    if is_first {
+    // It vouches for itself, and not for what parallel workers have used.
+    if !has_used && before == 0 {
         SEEN_ALIVE.store(now, Ordering::Relaxed);
     }
     true

@@ -139,9 +139,7 @@ impl Slot {
             false
         }
     }
-}
 
-impl Slot {
     fn add_other(&mut self, who: Who) {
         let count = usize::from(self.others_count);
         if self.others.iter().take(count).any(|other| *other == who) {

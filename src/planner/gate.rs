@@ -57,6 +57,11 @@ unsafe extern "C-unwind" fn replace(node: *mut PlanState, context: *mut c_void) 
             && is_gate(result)
             && let Some(function) = result.ps.ExecProcNodeReal
         {
+            // Always the same, unless somebody else has put theirs there: that node stays as it is.
+            let known = EXEC_RESULT.load(Ordering::Relaxed);
+            if !known.is_null() && known != function as *mut c_void {
+                return compat::planstate_tree_walker(node, replace, context);
+            }
             EXEC_RESULT.store(function as *mut c_void, Ordering::Relaxed);
             let no_columns = (*result.ps.plan).targetlist.is_null();
             ExecSetExecProcNode(node, Some(if no_columns { pass_rows } else { pass_columns }));

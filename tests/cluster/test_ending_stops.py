@@ -393,6 +393,22 @@ def test_a_parallel_statement_does_not_wash_uses_off(cluster, db):
     wait_until_terminated(cluster, idle)
 
 
+def test_a_use_of_the_leaders_does_not_vouch_for_its_workers(cluster, db):
+    """What only workers have used must be looked at again after each change, also when the leader uses something for the first time
+    in an expression of PL/pgSQL, which is no statement."""
+    left = cluster.grant(db, "left")
+    cluster.grant(db)
+    session = parallel(cluster.connect("alice", db))
+    session.execute("BEGIN")
+    assert session.execute("SELECT count(*) FROM l").fetchone() == (1,)
+    session.execute("SELECT 1")
+    revoke(cluster, db, left)
+    session.execute("DO $$ BEGIN ASSERT jit_active('s', 1); END $$")
+    with pytest.raises(psycopg.errors.QueryCanceled) as error:
+        session.execute("SELECT count(*) FROM free")
+    told(error.value, "revoked by bob", scope="left")
+
+
 def test_worker_status(cluster, db):
     look = "SELECT running, pid, since <= clock_timestamp(), last_pass >= since, next_deadline > clock_timestamp(), ended, last_error FROM jit.worker_status"
     root = cluster.connect("postgres", db)
