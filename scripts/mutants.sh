@@ -29,13 +29,13 @@ runs_of() { sed -nE 's/^# run: *//p' "$@" | sort -u; }
 
 scripts/deps.sh --tests
 
-# The copy holds what is in the checkout, committed or not. Its build folder stays from run to run; file times must survive, or
-# cargo would build everything again.
+# The copy holds what is in the checkout, committed or not. The build folder stays from run to run, with the last mutant in it: files
+# get today's time, or cargo would take what was built from the mutant for what is built from them.
 rm -rf "$tree" "$logs"
 mkdir -p "$tree/target" "$logs"
 git ls-files -z --cached --others --exclude-standard |
     while IFS= read -r -d '' file; do [[ ! -e $file ]] || printf '%s\0' "$file"; done |
-    tar --null --files-from=- -cf - | tar -C "$tree" -xf -
+    tar --null --files-from=- -cf - | tar -C "$tree" --touch -xf -
 ln -s "$ROOT/target/venv" "$tree/target/venv"
 export CARGO_TARGET_DIR=$work/build
 
