@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use pgrx::prelude::*;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
-use crate::check::invalidation;
+use crate::check::{invalidation, replica};
 use crate::planner::dependence;
 use crate::{compat, identity};
 
@@ -17,6 +17,10 @@ static SHARED_LOGINS: GucSetting<Option<CString>> = GucSetting::<Option<CString>
 /// Lets decisions be made from inside functions, for people who wrap `jit_approve` in one of
 /// their own. PGC_SUSET: it opens the door to decisions that nobody meant to make.
 static ALLOW_INDIRECT_DECISIONS: GucSetting<bool> = GucSetting::<bool>::new(false);
+
+/// How old, in seconds, what a hot standby has replayed may be for access to be given there; 0: however old.
+/// PGC_SIGHUP: on one server it is the same for everybody, and whoever reads there has no say in it.
+static MAX_REPLICA_STALENESS: GucSetting<i32> = GucSetting::<i32>::new(60);
 
 thread_local! {
     static SHARED_LOGINS_GENERATION: Cell<u64> = const { Cell::new(0) };
@@ -49,6 +53,23 @@ pub fn init() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    // SAFETY: the hook has the signature of GucIntAssignHook, does nothing that can raise, and lives as long as the
+    // process.
+    unsafe {
+        GucRegistry::define_int_guc_with_hooks(
+            c"jit_rls.max_replica_staleness",
+            c"Denies access on a hot standby whose replay is further behind than this.",
+            c"By the primary's clock, which commits at least four times as often while a standby is attached. 0 turns this off.",
+            &MAX_REPLICA_STALENESS,
+            0,
+            86_400,
+            GucContext::Sighup,
+            GucFlags::UNIT_S,
+            None,
+            Some(assign_max_replica_staleness),
+            None,
+        );
+    }
     // SAFETY: a constant C string. From here on an unknown jit_rls.* is an error, so that a
     // misspelt setting is not taken for one that protects.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"jit_rls".as_ptr()) };
@@ -74,6 +95,11 @@ pub fn shared_logins_forged() -> bool {
     FORGED.get()
 }
 
+/// In seconds; None: it does not matter.
+pub fn max_replica_staleness() -> Option<i64> {
+    Some(i64::from(MAX_REPLICA_STALENESS.get())).filter(|seconds| *seconds > 0)
+}
+
 pub fn allow_indirect_decisions() -> bool {
     ALLOW_INDIRECT_DECISIONS.get()
 }
@@ -95,4 +121,8 @@ unsafe extern "C-unwind" fn assign_shared_logins(_value: *const c_char, _extra: 
     invalidation::begin_epoch();
     // A shared login holds nothing: plans were made on that.
     dependence::make_anew();
+}
+
+unsafe extern "C-unwind" fn assign_max_replica_staleness(_value: i32, _extra: *mut c_void) {
+    replica::look_again();
 }

@@ -5,8 +5,8 @@ use pgrx::datum::{TimestampWithTimeZone, ToIsoString};
 use pgrx::pg_sys::{self, Oid};
 
 use super::arguments::Text;
-use super::clock::timestamp_text;
-use super::layout;
+use super::clock::{self, timestamp_text};
+use super::{layout, replica};
 use super::scan::{Snapshot, Table};
 use crate::errors::{Refusal, settle};
 use crate::identity;
@@ -120,8 +120,12 @@ fn find(grant: i64) -> Option<Ended> {
     found.map(|found| Ended { ending, ..found })
 }
 
+const NOTHING_MORE: &str = "This transaction has used it and cannot run anything more.";
+
 fn refusal(grant: i64, ended: Option<&Ended>) -> Refusal {
-    const NOTHING_MORE: &str = "This transaction has used it and cannot run anything more.";
+    if replica::is_stale(clock::now()) {
+        return suspension(grant, ended);
+    }
     let Some(ended) = ended else {
         return cancelled(format!("access through request {grant} has ended"))
             .detail(NOTHING_MORE)
@@ -153,6 +157,23 @@ fn refusal(grant: i64, ended: Option<&Ended>) -> Refusal {
     } else {
         format!("ROLLBACK. The scope has been stopped; once it is there again, ask again: {ask}")
     })
+}
+
+/// On a standby that may not know what has ended.
+fn suspension(grant: i64, used: Option<&Ended>) -> Refusal {
+    let of_scope = used.map_or_else(String::new, |used| format!("to scope \"{}\" ", used.scope));
+    let heard = match replica::heard_at() {
+        0 => "no commit of the primary's since it was started".to_owned(),
+        at => format!("nothing that the primary has committed after {}", timestamp_text(at)),
+    };
+    cancelled(format!("access {of_scope}through request {grant} is suspended: this standby is behind"))
+        .detail(format!(
+            "It has replayed {heard}, and an ending would not be known here. jit_rls.max_replica_staleness is {} s. {NOTHING_MORE}",
+            crate::settings::max_replica_staleness().unwrap_or(0),
+        ))
+        .hint(
+            "ROLLBACK, and try again once the standby has caught up, or on the primary. A long query on the standby can hold up its replay.",
+        )
 }
 
 fn cancelled(message: String) -> Refusal {

@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell};
 use super::cache::Who;
 use super::clock;
 use super::key_table::{Hashed, KeyTable, Window, last_open, next_change};
-use super::uses;
+use super::{replica, uses};
 
 /// The keys that grants of one scope open.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl ScopeGrants {
         if first.is_none() && self.all_rows.is_empty() {
             return Some(false);
         }
-        let now = clock::now_before(self.next_change);
+        let Some(now) = self.now() else { return Some(false) };
         // SAFETY: the caller's promise.
         unsafe {
             match first.and_then(|first| table.open_from(first, now)) {
@@ -121,8 +121,16 @@ impl ScopeGrants {
         if self.all_rows.is_empty() {
             return Some(false);
         }
+        let Some(now) = self.now() else { return Some(false) };
         // SAFETY: the caller's promise.
-        unsafe { self.use_all_rows_at(clock::now_before(self.next_change)) }
+        unsafe { self.use_all_rows_at(now) }
+    }
+
+    /// A time that is as good as now for every window. None: this standby cannot say what has ended.
+    #[inline(always)]
+    fn now(&self) -> Option<i64> {
+        let now = clock::now_before(self.next_change.min(replica::trusted_until()));
+        (!replica::is_stale(now)).then_some(now)
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use super::arguments::sql_functions;
 use super::call_site::{check_family, resolve};
 use super::family::Family;
 use super::grants::Keys;
-use super::{clock, invalidation};
+use super::{clock, invalidation, replica};
 use crate::planner::dependence;
 use crate::planner::index_condition::DERIVED;
 use crate::planner::nodes::cast;
@@ -30,6 +30,9 @@ unsafe fn open_keys<K>(
             check_family(fcinfo, "jit_keys", resolved.keys, given);
             let Some(grants) = resolved.grants.as_ref() else { return Vec::new() };
             let now = clock::now();
+            if replica::is_stale(now) {
+                return Vec::new();
+            }
             if is_derived(fcinfo) {
                 // The row check decides, and knows what is used. But it never sees the rows of other keys.
                 if grants.has_all_rows() {

@@ -80,6 +80,11 @@ pub fn serves(grant: i64, who: Who) -> Option<bool> {
     Some(serves)
 }
 
+/// Makes changes of the roles that somebody acts by known, as loading their grants does.
+pub fn watch(who: Who) {
+    serving(who);
+}
+
 /// The roles whose grants serve. None for a shared login, which holds nothing, nor for roles
 /// that have been dropped while their session goes on.
 fn serving(who: Who) -> Vec<Oid> {

@@ -18,6 +18,7 @@ mod keys;
 pub mod layout;
 pub mod load;
 mod recent;
+pub mod replica;
 pub mod scan;
 mod scopes;
 pub mod uses;

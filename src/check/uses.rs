@@ -18,9 +18,9 @@ use pgrx::prelude::*;
 
 use super::cache::{self, Who};
 use super::key_table::Window;
-use super::{clock, ended, invalidation, load};
+use super::{clock, ended, invalidation, load, replica};
 use crate::enforce::slots;
-use crate::privileged;
+use crate::{privileged, worker};
 
 // A backend has one thread: the atomics are there because statics must be Sync.
 static TRANSACTION: AtomicU64 = AtomicU64::new(1);
@@ -144,6 +144,7 @@ pub unsafe fn record(who: Who, window: &Window, generation: u64) -> bool {
         }
         slots::Published::New => {}
     }
+    worker::use_on_a_standby();
     // The worker looks at the slots after an ending has been sent to everybody. So either it has seen this
     // use, or the ending is among what is read here, or was read while loading.
     // SAFETY: the caller's promise.
@@ -177,7 +178,7 @@ pub extern "C-unwind" fn refuse_if_ended() {
     }
     invalidation::accept();
     let generation = invalidation::generation();
-    let next_end = NEXT_END.load(Ordering::Relaxed);
+    let next_end = NEXT_END.load(Ordering::Relaxed).min(replica::trusted_until());
     let in_slot = slots::my_count();
     if SEEN_IN_SLOT.load(Ordering::Relaxed) == in_slot
         && SEEN_ALIVE.load(Ordering::Relaxed) == generation
@@ -216,6 +217,9 @@ fn look() -> Look {
         }
     }
     let now = clock::now();
+    if replica::is_stale(now) {
+        return Look { ended: missing.into_keys().map(|(grant, _)| grant).min(), next_end: now, certain: false };
+    }
     let mut next_end = i64::MAX;
     for who in people {
         let Some(copy) = cache::ensure(who) else { continue };

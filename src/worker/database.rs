@@ -61,7 +61,7 @@ pub extern "C-unwind" fn worker_main(arg: pg_sys::Datum) {
 
 fn serve(database: Oid) {
     BackgroundWorker::connect_worker_to_spi_by_oid(Some(database), None);
-    pin_settings();
+    pin(PINNED);
     let mut pass = Pass::new();
     loop {
         let Turn::Go { nudged } = shared::next_turn(database) else { return };
@@ -81,8 +81,9 @@ fn serve(database: Oid) {
     }
 }
 
-fn pin_settings() {
-    for (name, value) in PINNED {
+/// For this process, whatever the configuration says.
+pub fn pin(settings: &[(&CStr, &CStr)]) {
+    for (name, value) in settings {
         // SAFETY: C strings. Newer settings do not exist everywhere. PGC_S_OVERRIDE outranks
         // the configuration files, so that a reload changes nothing.
         unsafe {

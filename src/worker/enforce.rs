@@ -1,6 +1,6 @@
 //! Stops whoever uses a grant that has ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use pgrx::datum::TimestampWithTimeZone;
@@ -8,8 +8,9 @@ use pgrx::pg_sys::{Oid, TimestampTz};
 use pgrx::prelude::*;
 
 use super::step::{Stop, transaction};
+use super::shared;
 use crate::check::cache::Who;
-use crate::check::{ended, load};
+use crate::check::{clock, ended, invalidation, load, replica};
 use crate::enforce::slots::{self, Notice, Overflow, Seen, Signal};
 use crate::errors::log;
 use crate::identity;
@@ -40,6 +41,18 @@ SELECT g.id FROM jit_private.grants g
         OR EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id AND e.at > $2 - interval '10 seconds'))
  LIMIT 1";
 
+/// The same on a standby, which does not decide when what has ended is tidied away. Of the latest events: it looks
+/// again with each change.
+const ENDED_ON_THE_PRIMARY: &str = "
+SELECT g.id
+  FROM (SELECT e.request_id, e.at
+          FROM jit_private.events e
+         WHERE e.kind IN ('expired', 'revoked', 'released', 'scope disabled', 'scope dropped')
+         ORDER BY e.id DESC LIMIT 10000) e
+  JOIN jit_private.grants g ON g.id = e.request_id
+ WHERE e.at > $2 - interval '10 seconds' AND ($1 IS NULL OR g.grantee_id = ANY ($1))
+ LIMIT 1";
+
 /// What has been done about one transaction.
 struct Attempts {
     first: Instant,
@@ -52,6 +65,22 @@ pub struct Enforcement {
     told: HashMap<(usize, u64), Attempts>,
     /// Some transaction uses more than its slot names.
     overflow: bool,
+    /// On a standby: under which generation all was well.
+    generation: u64,
+    /// Those whose roles are listened for.
+    watched: HashSet<Who>,
+    /// What is over, and `on_end` says that nothing is done about it.
+    left_alone: HashSet<Over>,
+}
+
+/// A transaction, and how many of its uses are over by the clock.
+type Over = ((usize, u64), usize);
+
+fn over(seen: &Seen) -> Option<Over> {
+    let now = clock::now();
+    let stale = replica::is_stale(now);
+    let count = seen.uses.iter().filter(|used| stale || used.end <= now).count();
+    (count > 0).then(|| (seen.transaction(), count))
 }
 
 /// What is found out once in a pass.
@@ -95,6 +124,42 @@ impl Enforcement {
             }
             Ok(again)
         })
+    }
+
+    /// The same on a standby, where nobody commits what would wake the worker: for as long as anybody uses a grant, it
+    /// listens for what is replayed.
+    pub fn follow(&mut self) -> Result<Option<Duration>, Stop> {
+        shared::watch(true);
+        let mut seen = slots::all();
+        if seen.is_empty() {
+            shared::watch(false);
+            seen = slots::all();
+            if seen.is_empty() {
+                self.told.clear();
+                return transaction(|| Ok(None));
+            }
+            shared::watch(true);
+        }
+        let watched = &mut self.watched;
+        // Reads the messages that have come, as every transaction does when it begins (AtStart_Cache(), xact.c).
+        transaction(|| {
+            for used in seen.iter().flat_map(|seen| &seen.uses) {
+                if watched.insert(used.who) {
+                    load::watch(used.who);
+                }
+            }
+            Ok(())
+        })?;
+        let generation = invalidation::generation();
+        let over: HashSet<_> = seen.iter().filter_map(over).collect();
+        if generation != self.generation || !self.told.is_empty() || !over.is_subset(&self.left_alone) {
+            // With the memberships, whose roles matter may have changed.
+            self.watched.clear();
+            let more = self.run()?.is_some();
+            self.generation = if more { 0 } else { generation };
+            self.left_alone = if more { HashSet::new() } else { over };
+        }
+        Ok(Some(LOOK_AGAIN))
     }
 
     /// Whether what has ended must not be tidied away now.
@@ -158,6 +223,9 @@ impl Findings {
 
 /// The grants that the transaction uses and that serve no more. None: it is not known now.
 fn ended_uses(seen: &Seen, findings: &mut Findings) -> spi::Result<Option<Vec<i64>>> {
+    if replica::is_stale(clock::now()) {
+        return Ok(Some(seen.uses.iter().map(|used| used.grant).collect()));
+    }
     let mut ended = Vec::new();
     for used in &seen.uses {
         match findings.serves(used.grant, used.who) {
@@ -181,7 +249,8 @@ fn ended_uses(seen: &Seen, findings: &mut Findings) -> spi::Result<Option<Vec<i6
 fn any_ended(roles: Option<Vec<Oid>>, since: TimestampTz) -> spi::Result<Option<i64>> {
     let since = TimestampWithTimeZone::try_from(since).ok();
     Spi::connect(|client| {
-        let found = client.select(ENDED, Some(1), &[roles.into(), since.into()])?;
+        let query = if replica::in_recovery() { ENDED_ON_THE_PRIMARY } else { ENDED };
+        let found = client.select(query, Some(1), &[roles.into(), since.into()])?;
         if found.is_empty() { Ok(None) } else { found.first().get_one::<i64>() }
     })
 }

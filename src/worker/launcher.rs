@@ -3,19 +3,23 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use pgrx::bgworkers::{BackgroundWorkerBuilder, BackgroundWorkerStatus, DynamicBackgroundWorker};
+use pgrx::bgworkers::{BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerStartTime, DynamicBackgroundWorker};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::{self, Oid};
 use pgrx::prelude::*;
 
 use super::backoff::{Backoff, Throttle};
+use super::heartbeat::Heartbeat;
 use super::shared::{self, SLOTS, Slot, Verdict};
 use super::{database, wait};
+use crate::check::replica;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 /// How often to look for new databases and lost workers.
 const ROUND: Duration = Duration::from_secs(10);
+/// How soon a standby is to know that it has become the primary.
+const PROMOTION: Duration = SECOND;
 /// How long a database without the extension is left alone. CREATE EXTENSION announces itself,
 /// so this is for what nobody announced.
 const PROBE_AGAIN: Duration = Duration::from_secs(300);
@@ -30,6 +34,8 @@ pub fn register() {
         .set_library("jit_rls")
         .set_function("jit_rls_launcher_main")
         .enable_spi_access()
+        // On a hot standby as well.
+        .set_start_time(BgWorkerStartTime::ConsistentState)
         .set_restart_time(Some(Duration::from_secs(5)))
         .load();
 }
@@ -41,6 +47,8 @@ pub extern "C-unwind" fn launcher_main(_arg: pg_sys::Datum) {
     shared::register_launcher();
     // Shared catalogs only.
     pgrx::bgworkers::BackgroundWorker::connect_worker_to_spi(None, None);
+    // The heartbeat is for standbys: it does not wait for them.
+    database::pin(&[(c"synchronous_commit", c"local")]);
     let mut launcher = Launcher::new();
     while {
         let longest = launcher.round();
@@ -160,11 +168,19 @@ struct Launcher {
     known: HashMap<Oid, Known>,
     no_worker: Throttle,
     no_slot: Throttle,
+    in_recovery: bool,
+    heartbeat: Heartbeat,
 }
 
 impl Launcher {
     fn new() -> Self {
-        Launcher { known: HashMap::new(), no_worker: Throttle::new(MINUTE), no_slot: Throttle::new(MINUTE) }
+        Launcher {
+            known: HashMap::new(),
+            no_worker: Throttle::new(MINUTE),
+            no_slot: Throttle::new(MINUTE),
+            in_recovery: replica::in_recovery(),
+            heartbeat: Heartbeat::new(),
+        }
     }
 
     /// Looks at all databases once. Returns how long to sleep.
@@ -195,7 +211,19 @@ impl Launcher {
                 shared::forget(slot);
             }
         }
-        longest
+        longest.min(self.replicate())
+    }
+
+    /// What a primary and its standbys need of each other.
+    fn replicate(&mut self) -> Duration {
+        if replica::in_recovery() {
+            return PROMOTION;
+        }
+        if std::mem::replace(&mut self.in_recovery, false) {
+            // From now on the workers write.
+            shared::nudge_all();
+        }
+        self.heartbeat.beat().unwrap_or(ROUND)
     }
 
     fn plan(&self, database: Oid, slot: Option<&Slot>, now: Instant) -> Plan {
@@ -223,6 +251,7 @@ impl Launcher {
             .set_function(database::MAIN)
             .set_argument(Some(pg_sys::Datum::from(database)))
             .enable_spi_access()
+            .set_start_time(BgWorkerStartTime::ConsistentState)
             .set_notify_pid(launcher)
             .load_dynamic();
         match (started, self.known.get_mut(&database)) {

@@ -2,7 +2,8 @@
 //! that has the extension.
 //!
 //! No access depends on them: a grant ends by the clock and by its ending's commit, worker
-//! or not. The worker puts on record what ended by itself, tidies up, and notifies.
+//! or not. The worker stops who uses what has ended, puts on record what ended by itself, tidies
+//! up, and notifies. On a hot standby it stops, and writes nothing.
 //!
 //! Everything here is harmless where the library was not preloaded: there is no shared
 //! memory then, and nobody to tell.
@@ -11,6 +12,7 @@ mod backoff;
 mod database;
 mod endings;
 mod enforce;
+mod heartbeat;
 mod launcher;
 mod names;
 mod notify;
@@ -29,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-pub use nudge::{announce_database, nudge_after_commit};
+pub use nudge::{announce_database, nudge_after_commit, use_on_a_standby};
 pub use stay_out::{after_utility, before_utility};
 
 /// Set in the postmaster and inherited by every process that it forks.

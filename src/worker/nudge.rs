@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pgrx::prelude::*;
 
 use super::{preloaded, shared};
+use crate::check::replica;
 
 /// Whether the transaction at hand wants the worker to look.
 static WANTED: AtomicBool = AtomicBool::new(false);
@@ -23,6 +24,15 @@ pub fn nudge_after_commit() {
 pub fn nudge_all_after_commit() {
     if preloaded() {
         WANTED_EVERYWHERE.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A transaction uses a grant. On a standby nobody commits anything that would wake the worker: it looks around
+/// for as long as there are uses.
+pub fn use_on_a_standby() {
+    if replica::in_recovery() {
+        // SAFETY: a global of this process.
+        shared::nudge_unless_watching(unsafe { pg_sys::MyDatabaseId });
     }
 }
 

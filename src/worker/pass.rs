@@ -6,7 +6,7 @@ use super::backoff::{Backoff, Throttle, sleep_until};
 use super::enforce::Enforcement;
 use super::step::{BATCH, Outcome, Step, Stop, transaction};
 use super::{endings, names, notify, requests, shared};
-use crate::check::clock;
+use crate::check::{clock, replica};
 
 /// However quiet it is, the worker looks once in this time: what a superuser changed by hand
 /// nudges nobody, and clocks jump.
@@ -113,6 +113,10 @@ impl Pass {
     /// Does everything that is due. Returns how long the worker may sleep.
     pub fn run(&mut self, nudged: bool) -> Result<Duration, Gone> {
         let mut wake = Wake(LONGEST_SLEEP);
+        if replica::in_recovery() {
+            self.follow(&mut wake)?;
+            return Ok(wake.0);
+        }
         // Before anything else: rows are flowing.
         let enforcement = &mut self.enforcement;
         if let Some(Some(again)) = wake.take(self.stop.attempt(|| enforcement.run()))? {
@@ -130,6 +134,19 @@ impl Pass {
         self.keep_house(&mut wake)?;
         self.look_ahead(&mut wake)?;
         Ok(wake.0)
+    }
+
+    /// All that there is to do on a standby.
+    fn follow(&mut self, wake: &mut Wake) -> Result<(), Gone> {
+        let enforcement = &mut self.enforcement;
+        if let Some(Some(again)) = wake.take(self.stop.attempt(|| enforcement.follow()))? {
+            wake.within(again);
+        }
+        shared::report(|status| {
+            status.last_pass = clock::now();
+            status.next_deadline = 0;
+        });
+        Ok(())
     }
 
     /// What is not urgent: nobody's access depends on it, and it costs time in proportion to

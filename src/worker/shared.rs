@@ -41,6 +41,8 @@ pub struct Slot {
     latch: Latch,
     /// Somebody committed a change, or an installation, that no worker has looked at yet.
     pub wanted: bool,
+    /// On a standby: the worker looks again and again, and need not be woken.
+    watching: bool,
     pub verdict: Verdict,
     /// Until then nobody of ours may be connected: the database is about to be dropped,
     /// renamed, moved or copied.
@@ -94,6 +96,7 @@ impl Slot {
         pid: 0,
         latch: Latch::NONE,
         wanted: false,
+        watching: false,
         verdict: Verdict::Unknown,
         stay_out_until: 0,
         status: Status::NEW,
@@ -211,6 +214,7 @@ pub fn claim(database: Oid) -> Claim {
         return Claim::NotNeeded;
     }
     slot.latch = Latch::mine();
+    slot.watching = false;
     // SAFETY: a global of this process.
     slot.pid = unsafe { pg_sys::MyProcPid };
     slot.verdict = Verdict::Unknown;
@@ -285,6 +289,22 @@ pub fn nudge(database: Oid) {
     let Some(slot) = table.take(database) else { return launcher.set() };
     slot.wanted = true;
     if slot.pid == 0 { launcher.set() } else { slot.latch.set() }
+}
+
+/// The worker says whether it looks at the slots by itself. It must look once more after saying that it does not.
+pub fn watch(watching: bool) {
+    // SAFETY: a global of this process.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    if let Some(slot) = TABLE.exclusive().find_mut(database) {
+        slot.watching = watching;
+    }
+}
+
+/// Wakes the database's worker unless it is looking anyway. Does not raise.
+pub fn nudge_unless_watching(database: Oid) {
+    if preloaded() && !TABLE.share().find(database).is_some_and(|slot| slot.pid != 0 && slot.watching) {
+        nudge(database);
+    }
 }
 
 /// Wakes every worker that there is. Does not raise.

@@ -2,12 +2,12 @@
 carried past the end."""
 
 import contextlib
-import threading
 
 import psycopg
 import pytest
 
 from harness import wait_until
+from running import Running, wait_until_terminated
 
 # Each row of t that is let through is worth a minute.
 SLOW = "SELECT count(pg_sleep(60)) FROM t WHERE k = 1"
@@ -54,29 +54,6 @@ def db(cluster):
     return db
 
 
-class Running:
-    """A statement in a session of its own, under way until it fails or is done."""
-
-    def __init__(self, cluster, session, statement):
-        self.session, self.error, self.rows = session, None, None
-        self.thread = threading.Thread(target=self._run, args=(statement,))
-        self.thread.start()
-        pid = session.info.backend_pid
-        sleeps = "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %s"
-        wait_until(lambda: self.error or cluster.value(sleeps, params=[pid]), "the statement runs")
-
-    def _run(self, statement):
-        try:
-            self.rows = self.session.execute(statement).fetchall()
-        except psycopg.Error as error:
-            self.error = error
-
-    def outcome(self):
-        self.thread.join(30)
-        assert not self.thread.is_alive(), "it runs on"
-        return self.error
-
-
 def told(error, how, key=", key => '1'", scope="s"):
     """Our message in the place of PostgreSQL's."""
     diag = error.diag
@@ -91,11 +68,6 @@ def gone(session):
 
 def revoke(cluster, db, request):
     cluster.execute("SELECT jit_revoke(%s, 'enough')", "bob", db, [request])
-
-
-def wait_until_terminated(cluster, session):
-    pid = session.info.backend_pid
-    wait_until(lambda: not cluster.value("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", params=[pid]), "the session is ended")
 
 
 def test_every_ending_cancels_what_runs(cluster, db):
