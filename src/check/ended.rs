@@ -6,8 +6,8 @@ use pgrx::pg_sys::{self, Oid};
 
 use super::arguments::Text;
 use super::clock::{self, timestamp_text};
-use super::{layout, replica};
 use super::scan::{Snapshot, Table};
+use super::{layout, replica};
 use crate::errors::{Refusal, settle};
 use crate::identity;
 use crate::lifecycle::options::OnEnd;

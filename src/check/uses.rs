@@ -218,7 +218,11 @@ fn look() -> Look {
     }
     let now = clock::now();
     if replica::is_stale(now) {
-        return Look { ended: missing.into_keys().map(|(grant, _)| grant).min(), next_end: now, certain: false };
+        return Look {
+            ended: missing.into_keys().map(|(grant, _)| grant).min(),
+            next_end: now,
+            certain: false,
+        };
     }
     let mut next_end = i64::MAX;
     for who in people {

@@ -7,8 +7,8 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::{Oid, TimestampTz};
 use pgrx::prelude::*;
 
-use super::step::{Stop, transaction};
 use super::shared;
+use super::step::{Stop, transaction};
 use crate::check::cache::Who;
 use crate::check::{clock, ended, invalidation, load, replica};
 use crate::enforce::slots::{self, Notice, Overflow, Seen, Signal};

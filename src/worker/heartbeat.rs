@@ -31,7 +31,8 @@ impl Heartbeat {
             .filter(|_| standby_is_attached())
             .map(|seconds| (Duration::from_secs(seconds) / PART).min(LONGEST))?;
         let since = self.last.map(|last| last.elapsed());
-        if let Some(left) = since.and_then(|since| interval.checked_sub(since)).filter(|left| !left.is_zero()) {
+        if let Some(left) = since.and_then(|since| interval.checked_sub(since)).filter(|left| !left.is_zero())
+        {
             return Some(left);
         }
         commit();
