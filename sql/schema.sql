@@ -72,13 +72,14 @@ COMMENT ON COLUMN jit_private.scopes.epoch IS
 
 CREATE TABLE jit_private.approvers (
     scope_id integer NOT NULL,
+    stage    integer NOT NULL CHECK (stage BETWEEN 1 AND 10),
     role     text NOT NULL,
     role_id  oid NOT NULL,
     people   integer NOT NULL CHECK (people BETWEEN 1 AND 100),
     origin   text NOT NULL
 );
 CREATE INDEX approvers_scope ON jit_private.approvers (scope_id);
-COMMENT ON TABLE jit_private.approvers IS 'how many people of which role must say yes in a scope';
+COMMENT ON TABLE jit_private.approvers IS 'how many people of which role must say yes in which stage of a scope';
 
 CREATE TABLE jit_private.requesters (
     scope_id integer NOT NULL,
@@ -137,13 +138,15 @@ CREATE TABLE jit_private.reviews (
     actor      text NOT NULL,
     actor_id   oid NOT NULL,
     person     oid[] NOT NULL,
+    stage      integer,
     roles      text[] NOT NULL,
+    paths      text[] NOT NULL,
     comment    text,
     duration   interval
 );
 -- The id is not unique, see jit_private.events.
 CREATE INDEX reviews_request ON jit_private.reviews (request_id);
-COMMENT ON TABLE jit_private.reviews IS 'each yes and no, by whom, and by which approver roles';
+COMMENT ON TABLE jit_private.reviews IS 'each yes and no, by whom, in which stage, by which approver roles and through which memberships';
 
 CREATE TABLE jit_private.grants (
     id          bigint PRIMARY KEY,

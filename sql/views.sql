@@ -6,13 +6,13 @@
 CREATE VIEW jit.scopes AS WITH found AS (SELECT * FROM jit_private.scopes) SELECT * FROM found;
 COMMENT ON VIEW jit.scopes IS 'scopes with their rules; a dropped scope stays for the record';
 CREATE VIEW jit.approvers AS WITH found AS (SELECT * FROM jit_private.approvers) SELECT * FROM found;
-COMMENT ON VIEW jit.approvers IS 'how many people of which role must say yes in a scope';
+COMMENT ON VIEW jit.approvers IS 'how many people of which role must say yes in which stage of a scope';
 CREATE VIEW jit.requesters AS WITH found AS (SELECT * FROM jit_private.requesters) SELECT * FROM found;
 COMMENT ON VIEW jit.requesters IS 'who may ask in a scope whose anyone_may_ask is false';
 CREATE VIEW jit.requests AS WITH found AS (SELECT * FROM jit_private.requests) SELECT * FROM found;
 COMMENT ON VIEW jit.requests IS 'who asked for what, why, and what became of it';
 CREATE VIEW jit.reviews AS WITH found AS (SELECT * FROM jit_private.reviews) SELECT * FROM found;
-COMMENT ON VIEW jit.reviews IS 'each yes and no, by whom, and by which approver roles';
+COMMENT ON VIEW jit.reviews IS 'each yes and no, by whom, in which stage, by which approver roles and through which memberships';
 CREATE VIEW jit.grants AS WITH found AS (SELECT * FROM jit_private.grants) SELECT * FROM found;
 COMMENT ON VIEW jit.grants IS 'the access that approved requests became; the id is the request''s';
 CREATE VIEW jit.endings AS WITH found AS (SELECT * FROM jit_private.endings) SELECT * FROM found;

@@ -2,7 +2,7 @@
 //! acts are one person's.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, Oid};
@@ -61,13 +61,6 @@ impl Identity {
             .detail("It is named in jit_rls.shared_logins: such a login never holds, asks or decides.")
             .hint("SET ROLE to the role of the person who is acting, then try again."))
     }
-
-    /// Login and actor must both qualify: borrowing a role with SET ROLE buys nothing. A shared
-    /// login is nobody, there the actor alone is looked at.
-    pub fn qualifies_for(&self, role: Oid) -> bool {
-        let person = self.person();
-        !person.is_empty() && person.iter().all(|member| qualifies(*member, role))
-    }
 }
 
 /// `session_user`. Parallel workers have their leader's (ParallelWorkerMain, parallel.c).
@@ -113,21 +106,30 @@ fn named(id: Oid) -> Role {
 /// The role and all it inherits, sorted; empty when it does not exist any more. Superuserhood
 /// adds nothing, so has_privs_of_role() is no use here.
 pub fn inherited_roles(role: Oid) -> Vec<Oid> {
-    let mut roles: Vec<Oid> = reach_from(role, Follow::Inherit, false).into_iter().collect();
-    roles.sort_unstable_by_key(|role| role.to_u32());
-    roles
+    reach_from(role, Follow::Inherit, false).into_keys().map(Oid::from_u32).collect()
 }
 
 /// Whether `member` could act with the rights of `role`: inherits it, or may SET ROLE to it or
 /// to one that inherits it. ADMIN OPTION alone and superuserhood do not count, nor does what is
 /// reached through another person's login only: one person's entitlement is not two people's.
 pub fn qualifies(member: Oid, role: Oid) -> bool {
+    path(member, role).is_some()
+}
+
+/// The memberships by which `member` qualifies for `role`, both ends included; None: it does not.
+pub fn path(member: Oid, role: Oid) -> Option<Vec<Oid>> {
     let settable = reach_from(member, Follow::Set, true);
-    settable.contains(&role)
-        || settable
-            .into_iter()
+    trace(&settable, role).or_else(|| {
+        settable
+            .keys()
+            .map(|via| Oid::from_u32(*via))
             .filter(|via| *via == member || !compat::may_log_in(*via))
-            .any(|via| reach_from(via, Follow::Inherit, true).contains(&role))
+            .find_map(|via| {
+                let inherited = trace(&reach_from(via, Follow::Inherit, true), role)?;
+                let set = trace(&settable, via)?;
+                Some(set.into_iter().chain(inherited.into_iter().skip(1)).collect())
+            })
+    })
 }
 
 /// Whether a grant to `grantee` could come to serve `member`: membership of any kind,
@@ -137,17 +139,32 @@ pub fn would_serve(member: Oid, grantee: Oid) -> bool {
     unsafe { pg_sys::is_member_of_role_nosuper(member, grantee) }
 }
 
+/// The way back from `role` to where the walk began.
+fn trace(reached: &Reached, role: Oid) -> Option<Vec<Oid>> {
+    let mut way = vec![role];
+    let mut at = *reached.get(&role.to_u32())?;
+    while let Some(from) = at {
+        way.push(from);
+        at = reached.get(&from.to_u32()).copied().flatten();
+    }
+    way.reverse();
+    Some(way)
+}
+
+/// What a walk has reached, each with the role that it was reached from; the first one from none.
+type Reached = BTreeMap<u32, Option<Oid>>;
+
 /// Walks memberships, as roles_is_member_of() in acl.c does, which is static. What a role that
 /// does not exist reaches is nothing. `not_through_logins`: logins on the way are reached, but what
 /// they are members of is theirs.
-fn reach_from(from: Oid, follow: Follow, not_through_logins: bool) -> HashSet<Oid> {
-    let mut reached = HashSet::new();
-    let mut todo = vec![from];
-    while let Some(role) = todo.pop() {
-        if reached.contains(&role) || role_name(role).is_none() {
+fn reach_from(from: Oid, follow: Follow, not_through_logins: bool) -> Reached {
+    let mut reached = Reached::new();
+    let mut todo = vec![(from, None)];
+    while let Some((role, via)) = todo.pop() {
+        if reached.contains_key(&role.to_u32()) || role_name(role).is_none() {
             continue;
         }
-        reached.insert(role);
+        reached.insert(role.to_u32(), via);
         if not_through_logins && role != from && compat::may_log_in(role) {
             continue;
         }
@@ -158,7 +175,7 @@ fn reach_from(from: Oid, follow: Follow, not_through_logins: bool) -> HashSet<Oi
                     Follow::Inherit => m.inherits,
                     Follow::Set => m.may_set,
                 })
-                .map(|m| m.role),
+                .map(|m| (m.role, Some(role))),
         );
     }
     reached

@@ -129,7 +129,7 @@ fn revoke(id: Option<i64>, reason: Option<&str>) -> Outcome<()> {
     let scope = Scope::by_id(&owner, request.scope_id);
     // Also those whom the grant serves: else a holder could keep an approver from revoking, by letting
     // them into her group.
-    let approver = scope.as_ref().is_some_and(|scope| !scope.approver_roles(&who).is_empty());
+    let approver = scope.as_ref().is_some_and(|scope| !scope.entitles(&who).is_none());
     if !approver && !session::is_admin(&owner, &who) {
         return Err(Refusal::not_allowed(format!("you may not revoke the grant of request {id}"))
             .detail("That is for the scope's approvers and for admins.")

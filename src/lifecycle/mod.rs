@@ -15,6 +15,7 @@ mod review;
 mod scope;
 mod session;
 mod span;
+mod stages;
 
 use std::ffi::CStr;
 

@@ -1,11 +1,10 @@
 //! The options of a scope, as an admin writes them in JSON.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::key::KeyType;
+use super::stages::Approvers;
 use crate::errors::{Outcome, Refusal, shown, shown_up_to};
 
 /// What happens to sessions that use a grant when it ends.
@@ -39,7 +38,7 @@ pub struct Options {
     pub description: Option<String>,
     pub key_type: Option<KeyType>,
     pub allow_all_rows: bool,
-    pub approvers: BTreeMap<String, u32>,
+    pub approvers: Approvers,
     pub requesters: Option<Vec<String>>,
     /// None: an hour, or the maximum if that is less.
     pub default_duration: Option<String>,
@@ -56,7 +55,7 @@ impl Default for Options {
             description: None,
             key_type: None,
             allow_all_rows: false,
-            approvers: BTreeMap::new(),
+            approvers: Approvers::default(),
             requesters: None,
             default_duration: None,
             max_duration: "8 hours".into(),
@@ -67,9 +66,6 @@ impl Default for Options {
         }
     }
 }
-
-/// What `approvers` may ask for at most in one role.
-const MOST_PEOPLE: u32 = 100;
 
 /// Bytes; they go into every event that tells of them.
 const LONGEST_TEXT: usize = 4_096;
@@ -128,13 +124,7 @@ impl Options {
     }
 
     fn check(&self) -> Outcome<()> {
-        for (role, people) in &self.approvers {
-            if !(1..=MOST_PEOPLE).contains(people) {
-                return Err(Refusal::bad_value(format!("wrong option \"approvers.{}\"", shown(role)))
-                    .detail(format!("{people} people cannot be asked for."))
-                    .hint(format!("Write how many people of the role must say yes, 1 to {MOST_PEOPLE}.")));
-            }
-        }
+        self.approvers.check()?;
         if self.description.as_ref().is_some_and(|text| text.len() > LONGEST_TEXT)
             || self.reason_pattern.as_ref().is_some_and(|text| text.len() > LONGEST_TEXT)
         {
@@ -162,7 +152,7 @@ mod tests {
         assert_eq!(options.default_duration, None);
         assert_eq!(options.max_duration, "8 hours");
         assert_eq!(options.pending_ttl, "1 day");
-        assert!(options.enabled && !options.allow_all_rows && options.approvers.is_empty());
+        assert!(options.enabled && !options.allow_all_rows && options.approvers == Approvers::default());
     }
 
     #[test]
@@ -172,6 +162,10 @@ mod tests {
             (json!({"approvers": {"lead": "two"}}), "approvers.lead"),
             (json!({"approvers": {"lead": 0}}), "approvers.lead"),
             (json!({"approvers": {"lead": -1}}), "approvers.lead"),
+            (json!({"approvers": [{"lead": 1}, {"lead": 0}]}), "approvers[1].lead"),
+            (json!({"approvers": [{"lead": 1}, {"lead": "x"}]}), "approvers[1].lead"),
+            (json!({"approvers": [{"lead": 1}, {}]}), "approvers[1]"),
+            (json!({"approvers": "lead"}), "approvers"),
             (json!({"requesters": ["a", 1]}), "requesters[1]"),
             (json!({"requesters": []}), "requesters"),
             (json!({"key_type": "float"}), "key_type"),

@@ -235,10 +235,15 @@ fn ask(wish: Wish<'_>) -> Outcome<i64> {
     let Some(id) = made else {
         return Err(already_asked(&owner, &scope, &person, grantee.id, key.as_deref(), all_rows));
     };
-    let details = json!({
+    let mut details = json!({
         "key": key, "all_rows": all_rows, "grantee": grantee.name, "reason": reason,
         "duration": span::text(duration), "starts_at": wish.starts_at.map(timestamp_text),
     });
+    let stages = scope.slots.iter().map(|slot| slot.stage).max().unwrap_or(0);
+    if stages > 1 {
+        details["stage"] = json!(1);
+        details["stages"] = json!(stages);
+    }
     record(&owner, &who, Event { kind: "requested", request: Some(id), scope: &scope.name, details });
     if scope.slots.is_empty() {
         Refusal::bad_value(format!("nobody can approve request {id}"))

@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::args::{optional, roles, value};
 use super::request::{Request, checked_text};
-use super::scope::{Scope, Slot};
-use super::{begin, deliberate, grant, quorum, span};
+use super::scope::{Entitlement, Scope};
+use super::stages::{Progress, Slot, Vote, progress_today};
+use super::{begin, deliberate, grant, span};
 use crate::audit::events::{Event, record};
 use crate::check::clock::timestamp_text;
 use crate::errors::{Outcome, Refusal, log, null_argument, settle};
@@ -19,20 +20,26 @@ use crate::privileged::Owner;
 struct Yes {
     actor: String,
     person: Vec<Oid>,
+    stage: u32,
     duration: Option<i64>,
 }
 
 fn yeses(owner: &Owner, request: i64) -> Vec<Yes> {
     owner.query(
-        "SELECT v.actor, v.person, (extract(epoch FROM v.duration) * 1000000)::bigint
+        "SELECT v.actor, v.person, (extract(epoch FROM v.duration) * 1000000)::bigint, v.stage
            FROM jit_private.reviews v WHERE v.request_id = $1 AND v.decision = 'approve' ORDER BY v.at",
         &[value(request)],
-        |row| Yes { actor: row.must(1), person: row.must(2), duration: row.get(3) },
+        |row| Yes {
+            actor: row.must(1),
+            person: row.must(2),
+            duration: row.get(3),
+            stage: row.get::<i32>(4).and_then(|stage| u32::try_from(stage).ok()).unwrap_or(0),
+        },
     )
 }
 
 /// Whether this session may say no to the request; by which of the approver roles.
-fn may_deny(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Vec<String>> {
+fn may_deny(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Entitlement> {
     let id = request.id;
     if let Some(shared) = who.person().iter().find(|role| request.person.contains(role)) {
         return Err(Refusal::not_allowed(format!("request {id} is your own"))
@@ -42,9 +49,11 @@ fn may_deny(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Vec<Str
             ))
             .hint("Ask somebody else who may approve it."));
     }
-    let by = scope.approver_roles(who);
-    if by.is_empty() {
-        let approvers: Vec<&str> = scope.slots.iter().map(|slot| slot.role.as_str()).collect();
+    let by = scope.entitles(who);
+    if by.is_none() {
+        let mut approvers: Vec<&str> = scope.slots.iter().map(|slot| slot.role.as_str()).collect();
+        approvers.sort_unstable();
+        approvers.dedup();
         return Err(Refusal::not_allowed(format!("you may not decide on request {id}"))
             .detail(format!(
                 "Approvers of scope \"{}\" are: {}. Login and acting role must both belong to one of them; being a superuser or an admin does not count.",
@@ -59,7 +68,7 @@ fn may_deny(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Vec<Str
 /// Whether this session may say yes to the request; by which of the approver roles. Whoever the grant
 /// could serve may not, but they may say no: else a requester could choose her approvers, by
 /// letting the others into the group that she asks for.
-fn may_approve(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Vec<String>> {
+fn may_approve(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Entitlement> {
     let by = may_deny(request, scope, who)?;
     if let Some(served) = who.person().iter().find(|role| identity::would_serve(**role, request.grantee.id)) {
         return Err(Refusal::not_allowed(format!("request {} could serve yourself", request.id))
@@ -91,9 +100,12 @@ pub fn could_approve(owner: &Owner, who: &Identity, id: i64) -> bool {
         return false;
     }
     let Some(scope) = scope else { return false };
+    let yeses = yeses(owner, id);
+    let slots = slots(&request, &scope);
     may_approve(&request, &scope, who).is_ok()
         && check_still_grantable(&request, &scope).is_ok()
-        && already(&yeses(owner, id), who).is_none()
+        && already(&yeses, who).is_none()
+        && check_stage(&request, &slots, &progress(&slots, &yeses, &request), who).is_ok()
 }
 
 fn already<'a>(yeses: &'a [Yes], who: &Identity) -> Option<&'a Yes> {
@@ -101,32 +113,40 @@ fn already<'a>(yeses: &'a [Yes], who: &Identity) -> Option<&'a Yes> {
     yeses.iter().find(|yes| yes.person.iter().any(|role| person.contains(role)))
 }
 
-/// How far a request has come.
-struct Progress {
-    filled: usize,
-    needed: usize,
+/// What the request must meet: the stricter of the rules then and now.
+fn slots(request: &Request, scope: &Scope) -> Vec<Slot> {
+    match &request.frozen {
+        Some(frozen) => scope.stricter_slots(frozen),
+        // Rules that cannot be read are a slot that nobody fills.
+        None => vec![Slot { stage: 1, role: String::new(), role_id: 0, people: 1 }],
+    }
 }
 
-/// Counts the yeses that still stand: the giver still qualifies, and would not be served.
+/// By the yeses that still stand: the giver still qualifies, and would not be served.
 fn progress(slots: &[Slot], yeses: &[Yes], request: &Request) -> Progress {
-    let each: Vec<u32> =
-        slots.iter().flat_map(|slot| std::iter::repeat_n(slot.role_id, slot.people as usize)).collect();
-    let able: Vec<Vec<usize>> = yeses
+    let votes: Vec<Vote> = yeses
         .iter()
-        .map(|yes| {
-            let served = yes.person.iter().any(|role| identity::would_serve(*role, request.grantee.id));
-            if served || yes.person.is_empty() {
-                return Vec::new();
-            }
-            (0..each.len())
-                .filter(|slot| {
-                    let role = Oid::from_u32(each[*slot]);
-                    role != Oid::INVALID && yes.person.iter().all(|member| identity::qualifies(*member, role))
-                })
-                .collect()
-        })
+        .filter(|yes| !yes.person.iter().any(|role| identity::would_serve(*role, request.grantee.id)))
+        .map(|yes| Vote { stage: yes.stage, person: &yes.person })
         .collect();
-    Progress { filled: quorum::filled(each.len(), &able), needed: each.len() }
+    progress_today(slots, &votes)
+}
+
+/// By which roles of the stage that the request has come to somebody may say yes.
+fn check_stage(request: &Request, slots: &[Slot], at: &Progress, who: &Identity) -> Outcome<Entitlement> {
+    let asked = || slots.iter().filter(|slot| slot.stage == at.stage);
+    let by = Entitlement::of(who, asked());
+    // With one stage there is no other to wait for; what keeps it from being met is told apart.
+    if by.is_none() && at.stages > 1 {
+        let names: Vec<&str> = asked().map(|slot| slot.role.as_str()).collect();
+        return Err(Refusal::wrong_state(format!(
+            "request {} waits for stage {} of {}",
+            request.id, at.stage, at.stages
+        ))
+        .detail(format!("It is the turn of: {}. Yours is another stage.", names.join(", ")))
+        .hint("jit.pending shows it once it is your turn; you can jit_deny() it now."));
+    }
+    Ok(by)
 }
 
 /// The rules have changed so that this request cannot be approved as it is.
@@ -169,8 +189,8 @@ fn decidable(
     who: &Identity,
     id: i64,
     what: &str,
-    may: fn(&Request, &Scope, &Identity) -> Outcome<Vec<String>>,
-) -> Outcome<(Request, Scope, Vec<String>)> {
+    may: fn(&Request, &Scope, &Identity) -> Outcome<Entitlement>,
+) -> Outcome<(Request, Scope, Entitlement)> {
     let request = Request::load_locked(owner, id)?;
     let Some(scope) = Scope::by_id(owner, request.scope_id) else {
         request.check_pending(None)?;
@@ -181,28 +201,33 @@ fn decidable(
     Ok((request, scope, by))
 }
 
-fn write_review(
-    owner: &Owner,
-    who: &Identity,
-    request: i64,
-    decision: &str,
-    by: &[String],
-    comment: Option<&str>,
+/// What goes on record.
+struct Review<'a> {
+    decision: &'static str,
+    stage: Option<u32>,
+    by: &'a Entitlement,
+    comment: Option<&'a str>,
     duration: Option<i64>,
-) {
+}
+
+fn write_review(owner: &Owner, who: &Identity, request: i64, review: &Review<'_>) {
+    let Review { decision, stage, by, comment, duration } = review;
     owner.run(
-        "INSERT INTO jit_private.reviews (request_id, at, decision, login, login_id, actor, actor_id, person, roles, comment, duration)
-         VALUES ($1, clock_timestamp(), $2, $3, $4, $5, $6, $7, $8, $9, $10 * interval '1 microsecond')",
+        "INSERT INTO jit_private.reviews (request_id, at, decision, login, login_id, actor, actor_id, person, stage, roles, paths,
+                                          comment, duration)
+         VALUES ($1, clock_timestamp(), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 * interval '1 microsecond')",
         &[
             value(request),
-            value(decision),
+            value(*decision),
             value(who.login.name.as_str()),
             value(who.login.id),
             value(who.actor.name.as_str()),
             value(who.actor.id),
             roles(&who.person()),
-            value(by.to_vec()),
-            optional(comment),
+            optional(stage.and_then(|stage| i32::try_from(stage).ok())),
+            value(by.roles.clone()),
+            value(by.paths.clone()),
+            optional(*comment),
             optional(duration.map(|micros| micros as f64)),
         ],
     );
@@ -220,9 +245,9 @@ fn approve(
     let id = id.ok_or_else(|| null_argument("jit_approve", "request"))?;
     let comment = comment.map(|comment| checked_text("a comment", Some(comment))).transpose()?;
     let owner = Owner::enter()?;
-    let (request, scope, by) = decidable(&owner, &who, id, "approve", may_approve)?;
-    let before = yeses(&owner, id);
-    if already(&before, &who).is_some() {
+    let (request, scope, mut by) = decidable(&owner, &who, id, "approve", may_approve)?;
+    let mut yeses = yeses(&owner, id);
+    if already(&yeses, &who).is_some() {
         return Err(Refusal::wrong_state(format!("you have approved request {id} already"))
             .hint("Another person has to say yes; nobody counts twice."));
     }
@@ -231,18 +256,37 @@ fn approve(
         Some(duration) => Some(span::checked("the approver's duration", duration, request.duration)?),
     };
     check_still_grantable(&request, &scope)?;
-    write_review(&owner, &who, id, "approve", &by, comment.as_deref(), shortened);
-
-    let yeses = yeses(&owner, id);
-    // A request whose frozen rules cannot be read is judged by a slot that nobody fills.
-    let slots = match &request.frozen {
-        Some(frozen) => scope.stricter_slots(frozen),
-        None => vec![Slot { role: String::new(), role_id: 0, people: 1 }],
+    let slots = slots(&request, &scope);
+    let stage = progress(&slots, &yeses, &request);
+    let of_stage = check_stage(&request, &slots, &stage, &who)?;
+    if !of_stage.is_none() {
+        by = of_stage;
+    }
+    let review = Review {
+        decision: "approve",
+        stage: Some(stage.stage),
+        by: &by,
+        comment: comment.as_deref(),
+        duration: shortened,
     };
+    write_review(&owner, &who, id, &review);
+    yeses.push(Yes {
+        actor: who.actor.name.clone(),
+        person: who.person(),
+        stage: stage.stage,
+        duration: shortened,
+    });
+
     let progress = progress(&slots, &yeses, &request);
-    if progress.needed == 0 || progress.filled < progress.needed {
-        let details = json!({ "comment": comment, "as": by, "filled": progress.filled, "needed": progress.needed,
-                              "duration": shortened.map(span::text) });
+    if !progress.is_complete() {
+        let mut details = json!({
+            "comment": comment, "as": by.roles, "through": by.paths, "filled": progress.filled, "needed": progress.needed,
+            "duration": shortened.map(span::text),
+        });
+        if progress.stages > 1 {
+            details["stage"] = json!(progress.stage);
+            details["stages"] = json!(progress.stages);
+        }
         record(&owner, &who, Event { kind: "approval", request: Some(id), scope: &scope.name, details });
         if let Some(gone) = slots.iter().find(|slot| slot.role_id == 0) {
             Refusal::wrong_state(format!("request {id} cannot be approved as it is"))
@@ -253,7 +297,7 @@ fn approve(
                 .hint("The requester can jit_cancel() it and ask again.")
                 .warn();
         }
-        return Ok(format!("pending: {} of {}", progress.filled, progress.needed));
+        return Ok(progress.text());
     }
     let most = request.frozen.as_ref().map_or(0, |frozen| frozen.max_duration).min(scope.max_duration);
     let duration = yeses.iter().filter_map(|yes| yes.duration).fold(request.duration.min(most), i64::min);
@@ -264,7 +308,7 @@ fn approve(
     let window = grant::make(&owner, &request, duration, &approved_by);
     let names: Vec<&str> = yeses.iter().map(|yes| yes.actor.as_str()).collect();
     let details = json!({
-        "comment": comment, "as": by, "approved_by": names, "grantee": request.grantee.name, "key": request.key,
+        "comment": comment, "as": by.roles, "through": by.paths, "approved_by": names, "grantee": request.grantee.name, "key": request.key,
         "all_rows": request.all_rows, "starts_at": timestamp_text(window.starts_at), "ends_at": timestamp_text(window.ends_at),
     });
     record(&owner, &who, Event { kind: "approved", request: Some(id), scope: &scope.name, details });
@@ -279,9 +323,10 @@ fn deny(fcinfo: pg_sys::FunctionCallInfo, id: Option<i64>, reason: Option<&str>)
     let reason = checked_text("a reason", reason)?;
     let owner = Owner::enter()?;
     let (request, scope, by) = decidable(&owner, &who, id, "deny", may_deny)?;
-    write_review(&owner, &who, id, "deny", &by, Some(&reason), None);
+    let review = Review { decision: "deny", stage: None, by: &by, comment: Some(&reason), duration: None };
+    write_review(&owner, &who, id, &review);
     request.decide(&owner, &who, "denied")?;
-    let details = json!({ "reason": reason, "as": by });
+    let details = json!({ "reason": reason, "as": by.roles, "through": by.paths });
     record(&owner, &who, Event { kind: "denied", request: Some(id), scope: &scope.name, details });
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Scopes: what access is asked for, with its rules.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::CaughtError;
@@ -11,20 +11,13 @@ use serde_json::{Value, json};
 use super::args::{optional, value};
 use super::key::KeyType;
 use super::options::{OnEnd, Options};
+use super::stages::{self, Approvers, Slot};
 use super::{begin, deliberate, ending, request, span};
 use crate::audit::events::{Event, record};
 use crate::errors::{Outcome, Refusal, null_argument, settle, shown};
 use crate::identity::{self, Identity};
 use crate::origin;
 use crate::privileged::{Owner, Row};
-
-/// So many people of a role must say yes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Slot {
-    pub role: String,
-    pub role_id: u32,
-    pub people: u32,
-}
 
 /// A scope with its rules as they are now.
 pub struct Scope {
@@ -66,6 +59,42 @@ macro_rules! columns {
     };
 }
 
+/// By what somebody may decide.
+#[derive(Debug, Default)]
+pub struct Entitlement {
+    /// Names of approver roles.
+    pub roles: Vec<String>,
+    /// For each of them, how login and actor come to belong to it: `bob > team_a > support_lead`.
+    pub paths: Vec<String>,
+}
+
+impl Entitlement {
+    /// Of those slots. Login and actor must both qualify: borrowing a role with SET ROLE buys nothing. A shared
+    /// login is nobody, there the actor alone is looked at.
+    pub fn of<'a>(who: &Identity, slots: impl IntoIterator<Item = &'a Slot>) -> Self {
+        let mut found = Entitlement::default();
+        for slot in slots.into_iter().filter(|slot| slot.role_id != 0) {
+            let person = who.person();
+            let paths: Option<Vec<Vec<Oid>>> =
+                person.iter().map(|member| identity::path(*member, Oid::from_u32(slot.role_id))).collect();
+            let Some(paths) = paths.filter(|paths| !paths.is_empty() && !found.roles.contains(&slot.role))
+            else {
+                continue;
+            };
+            found.roles.push(slot.role.clone());
+            found.paths.extend(paths.into_iter().map(|path| {
+                let names: Vec<String> = path.into_iter().filter_map(identity::role_name).collect();
+                names.join(" > ")
+            }));
+        }
+        found
+    }
+
+    pub fn is_none(&self) -> bool {
+        self.roles.is_empty()
+    }
+}
+
 impl Scope {
     /// The live scope of that name.
     pub fn named(owner: &Owner, name: &str) -> Option<Scope> {
@@ -101,11 +130,13 @@ impl Scope {
             }
         };
         self.slots = owner.query(
-            "SELECT a.role, a.role_id, a.origin, a.people FROM jit_private.approvers a WHERE a.scope_id = $1 ORDER BY a.role",
+            "SELECT a.role, a.role_id, a.origin, a.people, a.stage FROM jit_private.approvers a
+              WHERE a.scope_id = $1 ORDER BY a.stage, a.role",
             &[value(self.id)],
             |row| {
                 let (role, id) = bound(row);
-                Slot { role, role_id: id.to_u32(), people: u32::try_from(row.must::<i32>(4)).unwrap_or(u32::MAX) }
+                let number = |column: i32| u32::try_from(row.must::<i32>(column)).unwrap_or(u32::MAX);
+                Slot { stage: number(5), role, role_id: id.to_u32(), people: number(4) }
             },
         );
         if self.requesters.is_some() {
@@ -133,23 +164,18 @@ impl Scope {
         }
     }
 
-    /// The names of the approver roles that this session qualifies for today.
-    pub fn approver_roles(&self, who: &Identity) -> Vec<String> {
-        self.slots
-            .iter()
-            .filter(|slot| slot.role_id != 0 && who.qualifies_for(Oid::from_u32(slot.role_id)))
-            .map(|slot| slot.role.clone())
-            .collect()
+    /// The approver roles, of whichever stage, that this session qualifies for today.
+    pub fn entitles(&self, who: &Identity) -> Entitlement {
+        Entitlement::of(who, &self.slots)
     }
 
     pub fn frozen(&self) -> Frozen {
         Frozen { approvers: self.slots.clone(), max_duration: self.max_duration }
     }
 
-    /// What a request must still meet: for each role the greater number of people of the rules
-    /// then and now. A role that is no approver any more stays a slot that nobody fills.
+    /// What a request must still meet, of the rules then and now.
     pub fn stricter_slots(&self, frozen: &Frozen) -> Vec<Slot> {
-        stricter(&self.slots, &frozen.approvers)
+        stages::stricter(&self.slots, &frozen.approvers)
     }
 
     fn options(&self) -> Options {
@@ -157,7 +183,7 @@ impl Scope {
             description: self.description.clone(),
             key_type: self.key_type,
             allow_all_rows: self.allow_all_rows,
-            approvers: self.slots.iter().map(|slot| (slot.role.clone(), slot.people)).collect(),
+            approvers: Approvers::of(&self.slots),
             requesters: self
                 .requesters
                 .as_ref()
@@ -193,17 +219,6 @@ fn from_row(row: &Row) -> Scope {
         description: row.get(13),
         slots: Vec::new(),
     }
-}
-
-fn stricter(now: &[Slot], then: &[Slot]) -> Vec<Slot> {
-    let mut slots: BTreeMap<u32, Slot> = now.iter().map(|slot| (slot.role_id, slot.clone())).collect();
-    for slot in then {
-        slots
-            .entry(slot.role_id)
-            .and_modify(|mine| mine.people = mine.people.max(slot.people))
-            .or_insert_with(|| Slot { role_id: 0, ..slot.clone() });
-    }
-    slots.into_values().collect()
 }
 
 /// The scope, or an error whose HINT lists the ones that this session may ask for.
@@ -307,15 +322,16 @@ fn check_pattern(owner: &Owner, pattern: Option<&str>) -> Outcome<()> {
 
 fn write_approvers(owner: &Owner, scope: i32, options: &Options) -> Outcome<()> {
     owner.run("DELETE FROM jit_private.approvers a WHERE a.scope_id = $1", &[value(scope)]);
-    for (name, people) in &options.approvers {
-        let role = role_of_option(&format!("approvers.{name}"), name)?;
+    for (stage, name, people, path) in options.approvers.slots() {
+        let role = role_of_option(&path, name)?;
         owner.run(
-            "INSERT INTO jit_private.approvers (scope_id, role, role_id, people, origin) VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO jit_private.approvers (scope_id, stage, role, role_id, people, origin) VALUES ($1, $2, $3, $4, $5, $6)",
             &[
                 value(scope),
-                value(name.as_str()),
+                value(i32::try_from(stage).unwrap_or(i32::MAX)),
+                value(name),
                 value(role),
-                value(i32::try_from(*people).unwrap_or(i32::MAX)),
+                value(i32::try_from(people).unwrap_or(i32::MAX)),
                 value(origin::current().to_string()),
             ],
         );
@@ -512,42 +528,10 @@ fn jit_drop_scope(name: Option<&str>, fcinfo: pg_sys::FunctionCallInfo) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn slot(role_id: u32, people: u32) -> Slot {
-        Slot { role: format!("r{role_id}"), role_id, people }
-    }
-
-    #[test]
-    fn rules_made_laxer_stay_as_strict_for_older_requests() {
-        assert_eq!(stricter(&[slot(1, 1)], &[slot(1, 2)]), [slot(1, 2)]);
-        assert_eq!(stricter(&[slot(1, 3)], &[slot(1, 2)]), [slot(1, 3)]);
-    }
-
-    #[test]
-    fn a_role_that_approves_no_more_is_a_slot_nobody_fills() {
-        let slots = stricter(&[slot(2, 1)], &[slot(1, 1)]);
-        assert_eq!(slots.iter().find(|slot| slot.role == "r1").map(|slot| slot.role_id), Some(0));
-    }
-
     #[test]
     fn names_of_scopes() {
         assert!(valid_name("a") && valid_name("support.eu-1_x") && valid_name(&"a".repeat(63)));
         assert!(!valid_name("") && !valid_name("A") && !valid_name("a b") && !valid_name("é"));
         assert!(!valid_name(&"a".repeat(64)));
-    }
-
-    proptest! {
-        #[test]
-        fn stricter_rules_ask_for_at_least_as_many_people(
-            now in prop::collection::btree_map(1u32..5, 1u32..4, 0..4),
-            then in prop::collection::btree_map(1u32..5, 1u32..4, 0..4),
-        ) {
-            let list = |m: &BTreeMap<u32, u32>| m.iter().map(|(r, p)| slot(*r, *p)).collect::<Vec<_>>();
-            let total = |slots: &[Slot]| slots.iter().map(|slot| slot.people).sum::<u32>();
-            let both = stricter(&list(&now), &list(&then));
-            prop_assert!(total(&both) >= total(&list(&now)));
-            prop_assert!(total(&both) >= total(&list(&then)));
-        }
     }
 }

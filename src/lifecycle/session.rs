@@ -34,7 +34,7 @@ fn is_auditor(owner: &Owner, who: &Identity) -> bool {
 fn oversees(scope: i32) -> Outcome<bool> {
     let who = Identity::current();
     let owner = Owner::enter()?;
-    let approves = Scope::by_id(&owner, scope).is_some_and(|scope| !scope.approver_roles(&who).is_empty());
+    let approves = Scope::by_id(&owner, scope).is_some_and(|scope| !scope.entitles(&who).is_none());
     Ok(approves && who.refuse_shared().is_ok() || is_admin(&owner, &who) || is_auditor(&owner, &who))
 }
 

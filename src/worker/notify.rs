@@ -26,8 +26,11 @@ WITH batch AS MATERIALIZED (
     DELETE FROM jit_private.outbox o WHERE o.event_id = ANY (ARRAY(SELECT b.event_id FROM batch b)) RETURNING o.event_id
 )
 SELECT count(pg_notify('jit_rls', m.message))
-  FROM (SELECT json_build_object('v', 1, 'event', e.id, 'kind', e.kind,
-                                 'request', e.request_id, 'scope', e.scope)::text AS message
+  FROM (SELECT CASE WHEN e.details ? 'stage'
+                    THEN json_build_object('v', 1, 'event', e.id, 'kind', e.kind, 'request', e.request_id, 'scope', e.scope,
+                                           'stage', e.details->'stage')
+                    ELSE json_build_object('v', 1, 'event', e.id, 'kind', e.kind, 'request', e.request_id, 'scope', e.scope)
+               END::text AS message
           FROM jit_private.events e
          WHERE e.id = ANY (ARRAY(SELECT t.event_id FROM taken t))
          ORDER BY e.id) m";
