@@ -207,9 +207,13 @@ impl Launcher {
                 Plan::Start => self.start(database, now),
             }
         }
-        // What a slot without a worker said is known now.
+        // What a slot without a worker said is known now. Where a worker will be again, it stays, with what the last one
+        // has told of itself.
         for slot in slots.iter().filter(|s| s.pid == 0 && !s.must_stay_out()) {
-            if !slot.wanted || !databases.contains(&slot.database) {
+            let is_gone = !databases.contains(&slot.database);
+            let has_nothing =
+                self.known.get(&slot.database).is_none_or(|known| known.verdict != Verdict::Present);
+            if is_gone || has_nothing && !slot.wanted {
                 shared::forget(slot);
             }
         }

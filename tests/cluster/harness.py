@@ -70,11 +70,16 @@ def _children(pid):
     return found
 
 
-def _is_running(pid):
+def _state(pid):
+    """The letter that ps shows, or None."""
     try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return None
+
+
+def _is_running(pid):
+    return _state(pid) not in (None, "Z")
 
 
 class Cluster:
@@ -171,8 +176,11 @@ class Cluster:
     def kill9(self):
         """A crash: the postmaster and all its children die at once. Data files are as the kernel has them."""
         postmaster = self.process.pid
+        # Stopped, it starts no more children; and killed last, it is not missed by those that live for a moment longer.
+        os.kill(postmaster, signal.SIGSTOP)
+        wait_until(lambda: _state(postmaster) in (None, "T", "Z"), "the postmaster is stopped")
         everybody = _children(postmaster)
-        for pid in [postmaster, *everybody]:
+        for pid in [*everybody, postmaster]:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:

@@ -12,6 +12,8 @@ SETTINGS = {
     "fsync": "off",
     "autovacuum": "off",
 }
+# Nor does the worker, whose own commits would flush what others have left; test_crash_cycles.py is with one.
+START = {"preload": False, "settings": SETTINGS | {"session_preload_libraries": "jit_rls"}}
 
 
 class Crash:
@@ -29,7 +31,7 @@ class Crash:
         # A change of somebody else's, acknowledged even later, and without our care.
         control.execute("INSERT INTO control VALUES (%s)", [self.crashes])
         self.cluster.kill9()
-        self.cluster.start(settings=SETTINGS)
+        self.cluster.start(**START)
         return result
 
     def lost(self):
@@ -38,7 +40,7 @@ class Crash:
 
 
 def test_acknowledged_changes_survive(new_cluster):
-    cluster = new_cluster().start(settings=SETTINGS).create_roles()
+    cluster = new_cluster().start(**START).create_roles()
     db = cluster.new_database()
     cluster.create_scope(db)
     crash = Crash(cluster, db)
@@ -60,7 +62,7 @@ def test_acknowledged_changes_survive(new_cluster):
 
 
 def test_kill_switch_survives(new_cluster):
-    cluster = new_cluster().start(settings=SETTINGS).create_roles()
+    cluster = new_cluster().start(**START).create_roles()
     db = cluster.new_database()
     cluster.create_scope(db)
     cluster.grant(db)
@@ -76,7 +78,7 @@ def test_kill_switch_survives(new_cluster):
 
 def test_crash_in_the_middle(new_cluster):
     """Under load: each revocation that a client has been told of is there, and each grant has its events."""
-    cluster = new_cluster().start(settings=SETTINGS).create_roles()
+    cluster = new_cluster().start(**START).create_roles()
     db = cluster.new_database()
     cluster.create_scope(db)
     acknowledged = []
@@ -98,7 +100,7 @@ def test_crash_in_the_middle(new_cluster):
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(revoke_until_the_end, range(3)))
     assert len(acknowledged) >= 100
-    cluster.start(settings=SETTINGS)
+    cluster.start(**START)
     lost = "SELECT count(*) FROM unnest(%s::bigint[]) q WHERE NOT EXISTS (SELECT FROM jit.endings n WHERE n.grant_id = q AND n.kind = 'revoked')"
     assert cluster.value(lost, dbname=db, params=[acknowledged]) == 0
     approved = "SELECT count(*) FROM jit.events WHERE kind = 'approved'"

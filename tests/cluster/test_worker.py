@@ -9,39 +9,7 @@ import psycopg
 import pytest
 
 from harness import wait_until
-
-SECOND = "interval '1 second'"
-
-
-def events(cluster, db, kind):
-    return cluster.value("SELECT count(*) FROM jit.events WHERE kind = %s", dbname=db, params=[kind])
-
-
-def workers(cluster):
-    """{database: how many workers}."""
-    with psycopg.connect(cluster.conninfo(), autocommit=True) as connection:
-        found = connection.execute(
-            "SELECT datname, count(*) FROM pg_stat_activity WHERE backend_type ILIKE 'jit_rls%worker%' GROUP BY 1"
-        )
-        return dict(found.fetchall())
-
-
-def has_worker(cluster, db):
-    return wait_until(lambda: cluster.worker(db), f"worker in {db}")
-
-
-def works(cluster, db, key="1"):
-    """A grant that expires is put on record, within a second."""
-    cluster.grant(db, key=key, duration="1 second")
-    before = events(cluster, db, "expired")
-    wait_until(lambda: events(cluster, db, "expired") == before + 1, f"expiry on record in {db}")
-    late = cluster.value(
-        f"""SELECT max(e.at - g.ends_at) FILTER (WHERE e.at - g.ends_at > {SECOND})
-              FROM jit.events e JOIN jit.grants g ON g.id = e.request_id WHERE e.kind = 'expired'""",
-        dbname=db,
-    )
-    assert late is None, f"{late} late"
-
+from workers import SECOND, events, has_worker, workers, works
 
 # ------------------------------------------------------------------ time
 
@@ -60,27 +28,6 @@ def test_expiries_are_on_record_within_a_second(cluster, db):
         ).fetchall()
     # Housekeeping is done once a second, so that tidying may come that much later.
     assert rows == [(True, True, "expired", True, None, True, True, "s")] * len(requests)
-
-
-def test_many_expiries_at_once(cluster, db):
-    """More than one batch of the worker's."""
-    cluster.create_scope(db)
-    cluster.grant(db, key="0")
-    with cluster.connect(dbname=db) as session:
-        session.execute(
-            f"""INSERT INTO jit_private.grants (id, scope_id, scope, key, all_rows, grantee, grantee_id, starts_at, ends_at, approved_by, epoch, origin)
-                SELECT 1000 + n, scope_id, scope, n::text, all_rows, grantee, grantee_id, starts_at, clock_timestamp() + {SECOND},
-                       approved_by, epoch, origin
-                  FROM jit_private.grants, generate_series(1, 11000) n"""
-        )
-    # Nobody told the worker of these; whatever comes next does.
-    cluster.request(db, key="999999")
-    wait_until(lambda: events(cluster, db, "expired") == 11_000, "all expiries on record", timeout=30)
-    assert cluster.value("SELECT count(*) = count(DISTINCT grant_id) FROM jit.endings", dbname=db)
-    late = cluster.value(
-        "SELECT max(e.at - g.ends_at) FROM jit.events e JOIN jit.grants g ON g.id = e.request_id WHERE e.kind = 'expired'", dbname=db
-    )
-    assert late.total_seconds() < 5
 
 
 def test_requests_lapse_within_a_second(cluster, db):
