@@ -85,9 +85,9 @@ SELECT CASE WHEN a.privilege_type IN ('SELECT', 'EXECUTE', 'USAGE') AND NOT a.is
    -- What the installation itself grants.
    AND NOT (a.grantee = 0 AND NOT a.is_grantable AND (
             o.kind = 'r' AND a.privilege_type = 'SELECT'
-                AND o.name IN ('pending', 'my_requests', 'my_grants', 'active_grants')
+                AND o.name IN ('pending', 'pending_reviews', 'overdue_reviews', 'my_requests', 'my_grants', 'active_grants')
             OR o.kind = 'f' AND a.privilege_type = 'EXECUTE'
-                AND o.name IN ('origin', 'person', 'held_roles', 'may_decide', 'oversees', 'preloaded')
+                AND o.name IN ('origin', 'person', 'held_roles', 'may_decide', 'may_review', 'oversees', 'preloaded')
             OR o.kind = 'n' AND a.privilege_type = 'USAGE' AND o.name = 'jit'))
 UNION ALL
 -- A call finds the function whose argument types fit best, wherever in the search_path it stands.
@@ -95,7 +95,7 @@ SELECT 'warning', p.oid::regprocedure::text, 'a look-alike: jit_rls did not make
        'DROP FUNCTION, and let nobody create objects in schemas that stand in the search_path of others.'
   FROM pg_proc p
  WHERE (p.proname IN ('jit_active', 'jit_keys', 'jit_request', 'jit_approve', 'jit_deny', 'jit_cancel', 'jit_release',
-                      'jit_revoke', 'jit_whoami') OR p.pronamespace = 'jit'::regnamespace)
+                      'jit_revoke', 'jit_extend', 'jit_break_glass', 'jit_review', 'jit_explain', 'jit_whoami') OR p.pronamespace = 'jit'::regnamespace)
    AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid
                     WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
                       AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'jit_rls')

@@ -101,6 +101,27 @@ CREATE FUNCTION @extschema@.jit_revoke(request bigint, reason text) RETURNS void
 COMMENT ON FUNCTION @extschema@.jit_revoke(bigint, text) IS
     'ends the grant of a request at once, in every session; for approvers of the scope and for admins (who may execute jit.alter_scope). Waits for nobody. 42501 not entitled, 55000 no live grant';
 
+CREATE FUNCTION @extschema@.jit_extend(request bigint, duration interval, reason text) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_extend_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_extend(bigint, interval, text) IS
+    'asks for more time for the live grant of one''s own request; returns the id of a new request, which is approved by the same rules and then lengthens that grant, up to max_total. 42501 somebody else''s, 22023 too long, 55000 no live grant';
+
+CREATE FUNCTION @extschema@.jit_break_glass(scope text, reason text, key text = NULL, duration interval = NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_break_glass_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_break_glass(text, text, text, interval) IS
+    'takes access at once, from the commit on, for at most break_glass_max; for the scope''s break_glass roles. To be reviewed afterwards; returns the id to review. Only from the client''s own statement. 42501 not entitled, 55000 an overdue review stands in the way';
+
+CREATE FUNCTION @extschema@.jit_review(request bigint, justified boolean, comment text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_review_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_review(bigint, boolean, text) IS
+    'says afterwards whether breaking the glass was justified; for approvers of the scope. Not justified: what is left of the access ends. Only from the client''s own statement. 42501 not entitled, 55000 nothing to review';
+
+CREATE FUNCTION @extschema@.jit_explain(scope text, key text = NULL, grantee regrole = NULL)
+    RETURNS TABLE (reason text, request bigint, via text, until timestamptz, detail text)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 5 AS 'MODULE_PATHNAME', 'jit_explain_wrapper';
+COMMENT ON FUNCTION @extschema@.jit_explain(text, text, regrole) IS
+    'why access is there or is not, one row for each reason: the scope, grants that serve and those that do not, pending requests and what they wait for, what row-level security does by itself. Of others, for approvers of the scope and admins. 42501 not entitled';
+
 CREATE FUNCTION @extschema@.jit_whoami()
     RETURNS TABLE (login text, actor text, shared_login boolean, person text[], inherited_roles text[],
                    sees_without_grants boolean, why text)
@@ -114,7 +135,7 @@ CREATE FUNCTION jit.create_scope(name text, options jsonb = '{}') RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_create_scope_wrapper';
 REVOKE ALL ON FUNCTION jit.create_scope(text, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION jit.create_scope(text, jsonb) IS
-    'makes a scope. Options: description, key_type, allow_all_rows, approvers {role: people}, requesters [roles], default_duration, max_duration, pending_ttl, reason_pattern, on_end, enabled. 22023 names a wrong option, 42704 a missing role, 42710 an existing scope';
+    'makes a scope; docs/approval.md lists the options. 22023 names a wrong option, 42704 a missing role, 42710 an existing scope';
 
 CREATE FUNCTION jit.alter_scope(name text, changes jsonb) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_alter_scope_wrapper';
@@ -127,6 +148,12 @@ CREATE FUNCTION jit.drop_scope(name text) RETURNS void
 REVOKE ALL ON FUNCTION jit.drop_scope(text) FROM PUBLIC;
 COMMENT ON FUNCTION jit.drop_scope(text) IS
     'ends the grants of a scope, closes its requests and frees its name; the records stay. Waits for nobody';
+
+CREATE FUNCTION jit.revoke_all(scope text = NULL, grantee regrole = NULL, reason text = NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'jit_revoke_all_wrapper';
+REVOKE ALL ON FUNCTION jit.revoke_all(text, regrole, text) FROM PUBLIC;
+COMMENT ON FUNCTION jit.revoke_all(text, regrole, text) IS
+    'ends every live grant, of the scope and of the grantee where they are named, in one transaction; says how many. A reason is needed. Waits for nobody; what is being approved meanwhile is not among them: disable the scope to stop that as well. 42704 unknown scope';
 
 -- ---------------------------------------------------------------- for the views and triggers
 -- The functions of a view are executed with the rights of the one who reads it, so these
@@ -150,6 +177,11 @@ CREATE FUNCTION jit.may_decide(request bigint) RETURNS boolean
     LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000 AS 'MODULE_PATHNAME', 'jit_may_decide_wrapper';
 COMMENT ON FUNCTION jit.may_decide(bigint) IS
     'true when this session could say yes to the request now; false for an unknown one';
+
+CREATE FUNCTION jit.may_review(request bigint) RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000 AS 'MODULE_PATHNAME', 'jit_may_review_wrapper';
+COMMENT ON FUNCTION jit.may_review(bigint) IS
+    'true when this session could review that breaking of the glass now; false for an unknown one';
 
 CREATE FUNCTION jit.oversees(scope_id integer) RETURNS boolean
     LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000 AS 'MODULE_PATHNAME', 'jit_oversees_wrapper';

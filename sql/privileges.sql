@@ -3,6 +3,7 @@
 SELECT pg_extension_config_dump('jit_private.scopes', '');
 SELECT pg_extension_config_dump('jit_private.approvers', '');
 SELECT pg_extension_config_dump('jit_private.requesters', '');
+SELECT pg_extension_config_dump('jit_private.break_glass', '');
 SELECT pg_extension_config_dump('jit_private.requests', '');
 SELECT pg_extension_config_dump('jit_private.reviews', '');
 SELECT pg_extension_config_dump('jit_private.grants', '');
@@ -61,9 +62,10 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.jit_request(text, text, text, interval, regrole, timestamptz, boolean),
     @extschema@.jit_approve(bigint, text, interval), @extschema@.jit_deny(bigint, text),
     @extschema@.jit_cancel(bigint), @extschema@.jit_release(bigint), @extschema@.jit_revoke(bigint, text),
-    @extschema@.jit_whoami(),
-    jit.origin(), jit.person(), jit.held_roles(), jit.may_decide(bigint), jit.oversees(integer), jit.preloaded()
+    @extschema@.jit_extend(bigint, interval, text), @extschema@.jit_break_glass(text, text, text, interval),
+    @extschema@.jit_review(bigint, boolean, text), @extschema@.jit_explain(text, text, regrole), @extschema@.jit_whoami(),
+    jit.origin(), jit.person(), jit.held_roles(), jit.may_decide(bigint), jit.may_review(bigint), jit.oversees(integer), jit.preloaded()
     TO PUBLIC;
-GRANT SELECT ON jit.pending, jit.my_requests, jit.my_grants, jit.active_grants TO PUBLIC;
+GRANT SELECT ON jit.pending, jit.pending_reviews, jit.overdue_reviews, jit.my_requests, jit.my_grants, jit.active_grants TO PUBLIC;
 
 SELECT jit.announce_installation();

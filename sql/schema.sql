@@ -56,8 +56,18 @@ CREATE TABLE jit_private.scopes (
     anyone_may_ask   boolean NOT NULL,
     default_duration interval NOT NULL,
     max_duration     interval NOT NULL,
+    max_total        interval,
+    max_ahead        interval NOT NULL,
     pending_ttl      interval NOT NULL,
     reason_pattern   text,
+    max_pending      integer NOT NULL CHECK (max_pending > 0),
+    max_grants       integer NOT NULL CHECK (max_grants > 0),
+    denial_pause     interval NOT NULL,
+    auto_approve     jsonb,
+    validate         jsonb,
+    break_glass_max  interval NOT NULL,
+    review_within    interval NOT NULL,
+    break_glass_block_overdue boolean NOT NULL,
     on_end           text NOT NULL CHECK (on_end IN ('cancel', 'terminate', 'none')),
     enabled          boolean NOT NULL,
     epoch            bigint NOT NULL DEFAULT 1,
@@ -67,6 +77,9 @@ CREATE TABLE jit_private.scopes (
 -- The name of a dropped scope is free again.
 CREATE UNIQUE INDEX scopes_name ON jit_private.scopes (name) WHERE dropped_at IS NULL;
 COMMENT ON TABLE jit_private.scopes IS 'what access is asked for, with its rules; a dropped scope stays for the record';
+COMMENT ON COLUMN jit_private.scopes.auto_approve IS
+    'the function that may approve in the place of people, pinned: name, owner and a hash of its definition';
+COMMENT ON COLUMN jit_private.scopes.validate IS 'the function that may refuse a request, pinned in the same way';
 COMMENT ON COLUMN jit_private.scopes.epoch IS
     'raised when the scope is disabled or dropped: requests and grants of an older epoch are dead, also those whose transaction had not committed by then';
 
@@ -89,6 +102,26 @@ CREATE TABLE jit_private.requesters (
 );
 CREATE INDEX requesters_scope ON jit_private.requesters (scope_id);
 COMMENT ON TABLE jit_private.requesters IS 'who may ask in a scope whose anyone_may_ask is false';
+
+CREATE TABLE jit_private.break_glass (
+    scope_id integer NOT NULL,
+    role     text NOT NULL,
+    role_id  oid NOT NULL,
+    origin   text NOT NULL
+);
+CREATE INDEX break_glass_scope ON jit_private.break_glass (scope_id);
+COMMENT ON TABLE jit_private.break_glass IS 'who may take access in a scope at once, to be reviewed afterwards';
+
+-- By the name of the scope, which outlives the scope. Not dumped: elsewhere, the roles mean nothing.
+CREATE TABLE jit_private.rule_changes (
+    scope  text NOT NULL,
+    at     timestamptz NOT NULL,
+    until  timestamptz NOT NULL,
+    person oid[] NOT NULL
+);
+CREATE INDEX rule_changes_scope ON jit_private.rule_changes (scope, until);
+COMMENT ON TABLE jit_private.rule_changes IS
+    'who has changed the rules of a scope, and until when they neither ask, nor are served by what is approved, nor approve there';
 
 CREATE TABLE jit_private.requests (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -114,25 +147,35 @@ CREATE TABLE jit_private.requests (
     decided_by text,
     epoch      bigint NOT NULL,
     rules      jsonb NOT NULL,
-    origin     text NOT NULL
+    origin     text NOT NULL,
+    extends    bigint,
+    break_glass  boolean NOT NULL DEFAULT false,
+    review_due   timestamptz,
+    reviewed_at  timestamptz,
+    escalated_at timestamptz
 );
 -- One pending request for each person, grantee, scope and key. A row that a restore
 -- has emptied of its person is left out: it must not keep others from loading.
 CREATE UNIQUE INDEX requests_one_pending
-    ON jit_private.requests ((person[1]), grantee_id, scope_id, all_rows, coalesce(key, ''))
+    ON jit_private.requests ((person[1]), grantee_id, scope_id, all_rows, coalesce(key, ''), coalesce(extends, 0))
     WHERE state = 'pending' AND person <> '{}';
 CREATE INDEX requests_lapsing ON jit_private.requests (lapses_at) WHERE state = 'pending';
+CREATE INDEX requests_denied ON jit_private.requests ((person[1]), scope_id, decided_at) WHERE state = 'denied';
+CREATE INDEX requests_to_review ON jit_private.requests (review_due) WHERE review_due IS NOT NULL AND reviewed_at IS NULL;
 CREATE INDEX requests_scope ON jit_private.requests (scope_id);
 COMMENT ON TABLE jit_private.requests IS 'who asked for what, why, and what became of it';
 COMMENT ON COLUMN jit_private.requests.person IS 'login and actor without shared logins: the set that tells whether two acts are one person''s';
 COMMENT ON COLUMN jit_private.requests.rules IS 'the rules of the scope when this was asked; the stricter of these and today''s apply';
+COMMENT ON COLUMN jit_private.requests.extends IS 'the grant that this asks to lengthen';
+COMMENT ON COLUMN jit_private.requests.review_due IS 'of access that was taken by break-glass: until when approvers have to review it';
+COMMENT ON COLUMN jit_private.requests.escalated_at IS 'when the event was written that nobody has reviewed it in time';
 COMMENT ON COLUMN jit_private.requests.origin IS 'the database it was made in, see jit.origin(); void elsewhere';
 
 CREATE TABLE jit_private.reviews (
     id         bigint NOT NULL GENERATED ALWAYS AS IDENTITY (CYCLE),
     request_id bigint NOT NULL,
     at         timestamptz NOT NULL,
-    decision   text NOT NULL CHECK (decision IN ('approve', 'deny')),
+    decision   text NOT NULL CHECK (decision IN ('approve', 'deny', 'justified', 'unjustified')),
     login      text NOT NULL,
     login_id   oid NOT NULL,
     actor      text NOT NULL,
@@ -161,17 +204,21 @@ CREATE TABLE jit_private.grants (
     approved_by oid[] NOT NULL,
     epoch       bigint NOT NULL,
     origin      text NOT NULL,
+    asked_by    oid[],
     tidied_at   timestamptz,
     CHECK (ends_at > starts_at)
 );
 -- What a check loads: the grants of a role that nobody has tidied away yet.
 CREATE INDEX grants_live ON jit_private.grants (grantee_id) WHERE tidied_at IS NULL;
+CREATE INDEX grants_starting ON jit_private.grants (starts_at) WHERE asked_by IS NOT NULL AND tidied_at IS NULL;
 CREATE INDEX grants_due ON jit_private.grants (ends_at) WHERE tidied_at IS NULL;
 CREATE INDEX grants_scope ON jit_private.grants (scope_id) WHERE tidied_at IS NULL;
 -- Whether anybody holds every row of a scope: the planner asks.
 CREATE INDEX grants_all_rows ON jit_private.grants (scope_id) WHERE all_rows AND tidied_at IS NULL;
 COMMENT ON TABLE jit_private.grants IS 'the access that approved requests became; the id is the request''s';
 COMMENT ON COLUMN jit_private.grants.approved_by IS 'logins and actors of the approvers, whom the grant never serves';
+COMMENT ON COLUMN jit_private.grants.asked_by IS
+    'of a scheduled grant until the worker has seen at its start that these may still ask: it serves nobody otherwise';
 COMMENT ON COLUMN jit_private.grants.tidied_at IS 'set by the worker once an ending has committed, to keep the index of live grants small';
 
 -- Append-only, without a unique constraint: two endings of one grant never wait for each other; the
@@ -180,7 +227,7 @@ COMMENT ON COLUMN jit_private.grants.tidied_at IS 'set by the worker once an end
 CREATE TABLE jit_private.endings (
     grant_id bigint NOT NULL,
     at       timestamptz NOT NULL,
-    kind     text NOT NULL CHECK (kind IN ('expired', 'revoked', 'released', 'scope disabled', 'scope dropped')),
+    kind     text NOT NULL CHECK (kind IN ('expired', 'revoked', 'released', 'scope disabled', 'scope dropped', 'ineligible')),
     login    text,
     actor    text,
     reason   text
@@ -226,7 +273,7 @@ DO $rls$
 DECLARE
     t text;
 BEGIN
-    FOREACH t IN ARRAY ARRAY['installation', 'scopes', 'approvers', 'requesters', 'requests', 'reviews',
+    FOREACH t IN ARRAY ARRAY['installation', 'scopes', 'approvers', 'requesters', 'break_glass', 'rule_changes', 'requests', 'reviews',
                              'grants', 'endings', 'events', 'outbox', 'marker', 'plan_marker'] LOOP
         EXECUTE format('ALTER TABLE jit_private.%I ENABLE ROW LEVEL SECURITY', t);
     END LOOP;

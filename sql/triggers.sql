@@ -23,13 +23,13 @@ DO $triggers$
 DECLARE
     t text;
 BEGIN
-    FOREACH t IN ARRAY ARRAY['installation', 'scopes', 'approvers', 'requesters', 'requests', 'reviews',
+    FOREACH t IN ARRAY ARRAY['installation', 'scopes', 'approvers', 'requesters', 'break_glass', 'rule_changes', 'requests', 'reviews',
                              'grants', 'endings', 'events', 'outbox', 'marker', 'plan_marker'] LOOP
         EXECUTE format('CREATE TRIGGER guard_write BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON jit_private.%I
                         FOR EACH STATEMENT EXECUTE FUNCTION jit.guard_write()', t);
         EXECUTE format('ALTER TABLE jit_private.%I ENABLE ALWAYS TRIGGER guard_write', t);
     END LOOP;
-    FOREACH t IN ARRAY ARRAY['reviews', 'endings', 'events'] LOOP
+    FOREACH t IN ARRAY ARRAY['reviews', 'endings', 'events', 'rule_changes'] LOOP
         EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON jit_private.%I
                         FOR EACH STATEMENT EXECUTE FUNCTION jit.append_only()', t);
         EXECUTE format('ALTER TABLE jit_private.%I ENABLE ALWAYS TRIGGER append_only', t);
@@ -59,10 +59,10 @@ CREATE TRIGGER invalidate_update AFTER UPDATE ON jit_private.grants
     FOR EACH ROW
     WHEN (OLD.tidied_at IS NOT NULL OR NEW.tidied_at IS NULL
           OR ROW (OLD.id, OLD.scope_id, OLD.key, OLD.all_rows, OLD.grantee_id, OLD.starts_at, OLD.ends_at,
-                  OLD.approved_by, OLD.epoch, OLD.origin)
+                  OLD.approved_by, OLD.epoch, OLD.origin, OLD.asked_by)
              IS DISTINCT FROM
              ROW (NEW.id, NEW.scope_id, NEW.key, NEW.all_rows, NEW.grantee_id, NEW.starts_at, NEW.ends_at,
-                  NEW.approved_by, NEW.epoch, NEW.origin))
+                  NEW.approved_by, NEW.epoch, NEW.origin, NEW.asked_by))
     EXECUTE FUNCTION jit.invalidate();
 ALTER TABLE jit_private.grants ENABLE ALWAYS TRIGGER invalidate_update;
 
@@ -143,6 +143,10 @@ CREATE TRIGGER bind_rule BEFORE INSERT ON jit_private.requesters FOR EACH ROW
     WHEN (NEW.origin <> jit.origin() OR pg_get_userbyid(NEW.role_id) <> NEW.role)
     EXECUTE FUNCTION jit.bind_rule();
 ALTER TABLE jit_private.requesters ENABLE ALWAYS TRIGGER bind_rule;
+CREATE TRIGGER bind_rule BEFORE INSERT ON jit_private.break_glass FOR EACH ROW
+    WHEN (NEW.origin <> jit.origin() OR pg_get_userbyid(NEW.role_id) <> NEW.role)
+    EXECUTE FUNCTION jit.bind_rule();
+ALTER TABLE jit_private.break_glass ENABLE ALWAYS TRIGGER bind_rule;
 CREATE TRIGGER bind_record BEFORE INSERT ON jit_private.requests FOR EACH ROW
     WHEN (NEW.origin <> jit.origin() OR pg_get_userbyid(NEW.grantee_id) <> NEW.grantee
           OR pg_get_userbyid(NEW.login_id) <> NEW.login OR pg_get_userbyid(NEW.actor_id) <> NEW.actor)

@@ -9,6 +9,8 @@ CREATE VIEW jit.approvers AS WITH found AS (SELECT * FROM jit_private.approvers)
 COMMENT ON VIEW jit.approvers IS 'how many people of which role must say yes in which stage of a scope';
 CREATE VIEW jit.requesters AS WITH found AS (SELECT * FROM jit_private.requesters) SELECT * FROM found;
 COMMENT ON VIEW jit.requesters IS 'who may ask in a scope whose anyone_may_ask is false';
+CREATE VIEW jit.break_glass AS WITH found AS (SELECT * FROM jit_private.break_glass) SELECT * FROM found;
+COMMENT ON VIEW jit.break_glass IS 'who may take access in a scope at once, to be reviewed afterwards';
 CREATE VIEW jit.requests AS WITH found AS (SELECT * FROM jit_private.requests) SELECT * FROM found;
 COMMENT ON VIEW jit.requests IS 'who asked for what, why, and what became of it';
 CREATE VIEW jit.reviews AS WITH found AS (SELECT * FROM jit_private.reviews) SELECT * FROM found;
@@ -51,6 +53,27 @@ WITH found AS (
 )
 SELECT * FROM found;
 COMMENT ON VIEW jit.pending IS 'requests on which this session could say yes now; approvals counts the yeses on record';
+
+CREATE VIEW jit.pending_reviews WITH (security_barrier) AS
+WITH found AS (
+    SELECT r.id, r.scope, r.key, coalesce(g.rolname::text, r.grantee) AS grantee, r.login, r.reason, r.created_at, r.review_due,
+           r.review_due - clock_timestamp() AS time_left
+      FROM jit_private.requests r LEFT JOIN pg_roles g ON g.oid = r.grantee_id
+     WHERE r.review_due IS NOT NULL AND r.reviewed_at IS NULL AND jit.may_review(r.id)
+)
+SELECT * FROM found;
+COMMENT ON VIEW jit.pending_reviews IS 'breakings of the glass that this session could review now; time_left is negative when that is overdue';
+
+CREATE VIEW jit.overdue_reviews WITH (security_barrier) AS
+WITH found AS (
+    SELECT r.id, r.scope, r.key, coalesce(g.rolname::text, r.grantee) AS grantee, r.login, r.created_at, r.review_due
+      FROM jit_private.requests r LEFT JOIN pg_roles g ON g.oid = r.grantee_id
+     WHERE r.review_due <= clock_timestamp() AND r.reviewed_at IS NULL
+       AND (r.person && (SELECT jit.person()) OR jit.oversees(r.scope_id))
+)
+SELECT * FROM found;
+COMMENT ON VIEW jit.overdue_reviews IS
+    'breakings of the glass that nobody has reviewed in time: one''s own, and for approvers of the scope, admins and auditors all of it';
 
 CREATE VIEW jit.my_requests WITH (security_barrier) AS
 WITH found AS (

@@ -36,5 +36,6 @@ pub extern "C-unwind" fn _PG_init() {
     hooks::init();
     planner::init();
     enforce::init();
+    lifecycle::extend::init();
     worker::init();
 }

@@ -18,6 +18,23 @@ use crate::errors::{Outcome, Refusal};
 
 /// While it lives, this backend is the owner of `jit_private.grants`.
 pub struct Owner {
+    _switched: Switched,
+}
+
+/// While it lives, this backend is somebody else: for functions that people have written, which run with their rights and
+/// can change nothing that outlives them.
+pub struct Restricted {
+    _switched: Switched,
+}
+
+impl Restricted {
+    pub fn enter(user: Oid) -> Self {
+        Restricted { _switched: Switched::to(user, pg_sys::SECURITY_RESTRICTED_OPERATION as i32) }
+    }
+}
+
+/// Another user, and settings on which nothing of the session has an influence.
+struct Switched {
     user: Oid,
     context: i32,
     guc_level: i32,
@@ -25,34 +42,21 @@ pub struct Owner {
     _not_send: PhantomData<*const ()>,
 }
 
-/// Settings that would change what our SQL means or how values become text.
-const PINNED: [(&CStr, &CStr); 7] = [
-    (c"search_path", c"pg_catalog, pg_temp"),
-    (c"DateStyle", c"ISO, YMD"),
-    (c"IntervalStyle", c"postgres"),
-    (c"TimeZone", c"UTC"),
-    (c"standard_conforming_strings", c"on"),
-    (c"transform_null_equals", c"off"),
-    (c"plan_cache_mode", c"auto"),
-];
-
-impl Owner {
-    /// Becomes the owner. SECURITY_LOCAL_USERID_CHANGE, as in ri_PerformCheck()
-    /// (ri_triggers.c): SET ROLE is refused inside.
-    pub fn enter() -> Outcome<Owner> {
-        let owner = table_owner()?;
-        let mut user = Oid::INVALID;
+impl Switched {
+    /// SECURITY_LOCAL_USERID_CHANGE, as in ri_PerformCheck() (ri_triggers.c): SET ROLE is refused inside.
+    fn to(user: Oid, flags: i32) -> Self {
+        let mut before = Oid::INVALID;
         let mut context = 0;
         // SAFETY: both are restored by Drop, and by AbortTransaction or AbortSubTransaction
         // (xact.c) when an error takes another way out.
         unsafe {
-            pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-            pg_sys::SetUserIdAndSecContext(owner, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
+            pg_sys::GetUserIdAndSecContext(&mut before, &mut context);
+            let local = pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+            pg_sys::SetUserIdAndSecContext(user, context | local | flags);
         }
         // SAFETY: a level is closed by AtEOXact_GUC() in Drop, or by transaction abort.
         let guc_level = unsafe { pg_sys::NewGUCNestLevel() };
-        GUARDS.fetch_add(1, Ordering::Relaxed);
-        let guard = Owner { user, context, guc_level, _not_send: PhantomData };
+        let switched = Switched { user: before, context, guc_level, _not_send: PhantomData };
         for (name, value) in PINNED {
             // SAFETY: constant C strings; GUC_ACTION_SAVE belongs to the level made above.
             unsafe {
@@ -68,6 +72,39 @@ impl Owner {
                 );
             }
         }
+        switched
+    }
+}
+
+impl Drop for Switched {
+    fn drop(&mut self) {
+        // SAFETY: gives back what to() took. On an error the settings are rolled back by
+        // the abort of the (sub)transaction, which knows about its own levels.
+        unsafe {
+            pg_sys::SetUserIdAndSecContext(self.user, self.context);
+            if !std::thread::panicking() {
+                pg_sys::AtEOXact_GUC(true, self.guc_level);
+            }
+        }
+    }
+}
+
+/// Settings that would change what our SQL means or how values become text.
+const PINNED: [(&CStr, &CStr); 7] = [
+    (c"search_path", c"pg_catalog, pg_temp"),
+    (c"DateStyle", c"ISO, YMD"),
+    (c"IntervalStyle", c"postgres"),
+    (c"TimeZone", c"UTC"),
+    (c"standard_conforming_strings", c"on"),
+    (c"transform_null_equals", c"off"),
+    (c"plan_cache_mode", c"auto"),
+];
+
+impl Owner {
+    /// Becomes the owner.
+    pub fn enter() -> Outcome<Owner> {
+        let guard = Owner { _switched: Switched::to(table_owner()?, 0) };
+        GUARDS.fetch_add(1, Ordering::Relaxed);
         Ok(guard)
     }
 
@@ -169,14 +206,6 @@ impl Owner {
 impl Drop for Owner {
     fn drop(&mut self) {
         GUARDS.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: gives back what enter() took. On an error the settings are rolled back by
-        // the abort of the (sub)transaction, which knows about its own levels.
-        unsafe {
-            pg_sys::SetUserIdAndSecContext(self.user, self.context);
-            if !std::thread::panicking() {
-                pg_sys::AtEOXact_GUC(true, self.guc_level);
-            }
-        }
     }
 }
 

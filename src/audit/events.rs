@@ -20,6 +20,15 @@ pub struct Event<'a> {
 /// Appends the event. Its commit is flushed to disk whatever `synchronous_commit` says, and wakes
 /// the worker, which announces it.
 pub fn record(owner: &Owner, who: &Identity, event: Event<'_>) {
+    write(owner, Some(who), event);
+}
+
+/// The same for what the worker finds.
+pub fn record_by_nobody(owner: &Owner, event: Event<'_>) {
+    write(owner, None, event);
+}
+
+fn write(owner: &Owner, who: Option<&Identity>, event: Event<'_>) {
     owner.run(
         "WITH e AS (
              INSERT INTO jit_private.events (at, kind, request_id, scope, login, actor, details)
@@ -29,8 +38,8 @@ pub fn record(owner: &Owner, who: &Identity, event: Event<'_>) {
             value(event.kind),
             optional(event.request),
             value(event.scope),
-            value(who.login.name.as_str()),
-            value(who.actor.name.as_str()),
+            optional(who.map(|who| who.login.name.as_str())),
+            optional(who.map(|who| who.actor.name.as_str())),
             json(event.details),
             value(worker::preloaded()),
         ],

@@ -17,7 +17,7 @@ use crate::errors::Refusal;
 use crate::planner::dependence;
 
 /// How many relations [`watch`] names.
-const WATCHED: usize = 10;
+const WATCHED: usize = 12;
 
 // A backend has one thread: the atomics are there because statics must be Sync.
 static GENERATION: AtomicU64 = AtomicU64::new(1);

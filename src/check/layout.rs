@@ -21,6 +21,7 @@ pub struct Scopes {
     pub key_type: Column<Name>,
     pub enabled: Column<Bool>,
     pub epoch: Column<Int8>,
+    pub anyone_may_ask: Column<Bool>,
     pub dropped_at: Column<Timestamp>,
 }
 
@@ -41,6 +42,7 @@ pub struct Grants {
     pub approved_by: Column<RoleIds>,
     pub epoch: Column<Int8>,
     pub origin: Column<Name>,
+    pub asked_by: Column<RoleIds>,
     pub tidied_at: Column<Timestamp>,
 }
 
@@ -50,6 +52,14 @@ pub struct Endings {
     pub at: Column<Timestamp>,
     pub kind: Column<Name>,
     pub actor: Column<Name>,
+}
+
+pub struct Requesters {
+    pub table: Oid,
+    pub by_scope: Index<Int4>,
+    pub role: Column<Name>,
+    pub role_id: Column<RoleId>,
+    pub origin: Column<Name>,
 }
 
 pub struct Installation {
@@ -62,6 +72,7 @@ pub struct Layout {
     pub scopes: Scopes,
     pub grants: Grants,
     pub endings: Endings,
+    pub requesters: Requesters,
     pub installation: Installation,
 }
 
@@ -86,6 +97,8 @@ struct Oids {
     grants_all_rows: Oid,
     endings: Oid,
     endings_grant: Oid,
+    requesters: Oid,
+    requesters_scope: Oid,
     installation: Oid,
 }
 
@@ -104,12 +117,14 @@ impl Oids {
             grants_all_rows: named(c"grants_all_rows")?,
             endings: named(c"endings")?,
             endings_grant: named(c"endings_grant")?,
+            requesters: named(c"requesters")?,
+            requesters_scope: named(c"requesters_scope")?,
             installation: named(c"installation")?,
         })
     }
 
     /// The marker is not among them: it changes with every grant.
-    fn relations(&self) -> [Oid; 10] {
+    fn relations(&self) -> [Oid; 12] {
         [
             self.scopes,
             self.scopes_id,
@@ -120,6 +135,8 @@ impl Oids {
             self.grants_all_rows,
             self.endings,
             self.endings_grant,
+            self.requesters,
+            self.requesters_scope,
             self.installation,
         ]
     }
@@ -189,6 +206,7 @@ fn resolve(oids: &Oids, generation: u64) -> Option<Layout> {
     let grants_id = Column::named(oids.grants, c"id")?;
     let grant_scope_id = Column::named(oids.grants, c"scope_id")?;
     let grant_id = Column::named(oids.endings, c"grant_id")?;
+    let requesters_scope_id = Column::named(oids.requesters, c"scope_id")?;
     Some(Layout {
         generation,
         scopes: Scopes {
@@ -199,6 +217,7 @@ fn resolve(oids: &Oids, generation: u64) -> Option<Layout> {
             key_type: Column::named(oids.scopes, c"key_type")?,
             enabled: Column::named(oids.scopes, c"enabled")?,
             epoch: Column::named(oids.scopes, c"epoch")?,
+            anyone_may_ask: Column::named(oids.scopes, c"anyone_may_ask")?,
             dropped_at: Column::named(oids.scopes, c"dropped_at")?,
         },
         grants: Grants {
@@ -216,6 +235,7 @@ fn resolve(oids: &Oids, generation: u64) -> Option<Layout> {
             approved_by: Column::named(oids.grants, c"approved_by")?,
             epoch: Column::named(oids.grants, c"epoch")?,
             origin: Column::named(oids.grants, c"origin")?,
+            asked_by: Column::named(oids.grants, c"asked_by")?,
             tidied_at: Column::named(oids.grants, c"tidied_at")?,
         },
         endings: Endings {
@@ -224,6 +244,13 @@ fn resolve(oids: &Oids, generation: u64) -> Option<Layout> {
             at: Column::named(oids.endings, c"at")?,
             kind: Column::named(oids.endings, c"kind")?,
             actor: Column::named(oids.endings, c"actor")?,
+        },
+        requesters: Requesters {
+            table: oids.requesters,
+            by_scope: Index::open(oids.requesters_scope, &requesters_scope_id)?,
+            role: Column::named(oids.requesters, c"role")?,
+            role_id: Column::named(oids.requesters, c"role_id")?,
+            origin: Column::named(oids.requesters, c"origin")?,
         },
         installation: Installation { table: oids.installation, id: Column::named(oids.installation, c"id")? },
     })

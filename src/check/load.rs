@@ -6,6 +6,7 @@ use pgrx::pg_sys::Oid;
 
 use super::cache::Who;
 use super::clock;
+use super::eligibility::may_still_ask;
 use super::family::{Family, parse_int, parse_uuid};
 use super::grants::{Keys, ScopeGrants};
 use super::invalidation;
@@ -49,7 +50,9 @@ pub fn load(who: Who) -> Loaded {
             let Some(scope) = scope.filter(|scope| scope.live && scope.epoch == grant.epoch) else {
                 continue;
             };
-            if reader.has_ended(&snapshot, grant.window.grant) {
+            if reader.has_ended(&snapshot, grant.window.grant)
+                || !reader.may_start(&snapshot, &row, &scope, origin.as_bytes())
+            {
                 continue;
             }
             let opened = found.entry(grant.scope).or_default();
@@ -72,8 +75,11 @@ pub fn serves(grant: i64, who: Who) -> Option<bool> {
     let Some(row) = scan.next() else { return Some(false) };
     let Some(found) = reader.grant(&row, origin.as_bytes()) else { return Some(false) };
     let grantee = row.get(&layout.grants.grantee_id);
-    let live = Scope::with_id(&layout, &reader.scopes, &snapshot, found.scope)
-        .is_some_and(|scope| scope.live && scope.epoch == found.epoch);
+    let live = Scope::with_id(&layout, &reader.scopes, &snapshot, found.scope).is_some_and(|scope| {
+        scope.live
+            && scope.epoch == found.epoch
+            && reader.may_start(&snapshot, &row, &scope, origin.as_bytes())
+    });
     let serves = live
         && !reader.has_ended(&snapshot, grant)
         && grantee.is_some_and(|grantee| serving(who).contains(&grantee));
@@ -162,6 +168,20 @@ impl<'a> Reader<'a> {
     /// Endings of this transaction count, committed or not.
     fn has_ended(&self, snapshot: &Snapshot, grant: i64) -> bool {
         self.endings.find_int8(snapshot, &self.layout.endings.by_grant, grant).next().is_some()
+    }
+
+    /// Whether it is no scheduled grant of somebody who may not ask any more.
+    fn may_start(&self, snapshot: &Snapshot, row: &Row, scope: &Scope, origin: &[u8]) -> bool {
+        let columns = &self.layout.grants;
+        // Outer None: NULL, it has started or was never scheduled; inner: not an array of role ids.
+        match row.get(&columns.asked_by) {
+            None => true,
+            Some(asked_by) => {
+                asked_by.zip(row.get(&columns.grantee_id)).is_some_and(|(asked_by, grantee)| {
+                    may_still_ask(self.layout, snapshot, scope, &asked_by, grantee, origin)
+                })
+            }
+        }
     }
 
     /// A key that does not fit its scope opens nothing.

@@ -8,6 +8,7 @@ pub mod arguments;
 pub mod cache;
 mod call_site;
 pub mod clock;
+mod eligibility;
 pub mod ended;
 pub mod family;
 mod grants;

@@ -16,6 +16,7 @@ pub struct Scope {
     /// Neither disabled nor dropped.
     pub live: bool,
     pub epoch: i64,
+    pub anyone_may_ask: bool,
 }
 
 impl Scope {
@@ -31,6 +32,7 @@ impl Scope {
             keys,
             live: row.get(&columns.enabled)? && row.get(&columns.dropped_at).is_none(),
             epoch: row.get(&columns.epoch)?,
+            anyone_may_ask: row.get(&columns.anyone_may_ask)?,
         })
     }
 

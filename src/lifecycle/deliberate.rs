@@ -24,9 +24,11 @@ const MARK: i32 = 1 << 30;
 const LANGUAGE_C: u32 = 13;
 
 /// The C symbols of what must be called deliberately.
-const DECIDING: [&CStr; 5] = [
+const DECIDING: [&CStr; 7] = [
     c"jit_approve_wrapper",
     c"jit_deny_wrapper",
+    c"jit_break_glass_wrapper",
+    c"jit_review_wrapper",
     c"jit_create_scope_wrapper",
     c"jit_alter_scope_wrapper",
     c"jit_drop_scope_wrapper",

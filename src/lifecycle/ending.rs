@@ -1,12 +1,13 @@
 //! Endings: why and when a grant stopped. They are inserted and never wait for anybody.
 
+use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 use serde_json::json;
 
 use super::args::{optional, value};
 use super::request::{Request, checked_text};
-use super::scope::Scope;
-use super::{begin, now, session};
+use super::rules::Scope;
+use super::{begin, now, scope, session};
 use crate::audit::events::{Event, committed_durably, record};
 use crate::errors::{Outcome, Refusal, null_argument, settle};
 use crate::identity::Identity;
@@ -15,7 +16,7 @@ use crate::privileged::Owner;
 use crate::worker;
 
 /// An error unless the request became a grant that has not ended.
-fn check_live(owner: &Owner, request: &Request, scope: Option<&Scope>) -> Outcome<()> {
+pub fn check_live(owner: &Owner, request: &Request, scope: Option<&Scope>) -> Outcome<()> {
     let id = request.id;
     let again = "It needs no ending. To ask again, use jit_request().";
     let found = owner.first(
@@ -25,7 +26,11 @@ fn check_live(owner: &Owner, request: &Request, scope: Option<&Scope>) -> Outcom
     );
     let Some((ends_at, epoch, origin, ends_text)) = found else {
         let refusal = Refusal::wrong_state(format!("request {id} has no grant: it is {}", request.state));
-        return Err(if request.state == "pending" {
+        return Err(if let Some(extended) = request.extends.filter(|_| request.state == "approved") {
+            refusal
+                .detail(format!("It has lengthened the grant of request {extended}."))
+                .hint(format!("Name request {extended}."))
+        } else if request.state == "pending" {
             refusal.hint(format!("An approver can jit_deny({id}, ...) it, the requester jit_cancel({id})."))
         } else {
             refusal.hint(again)
@@ -61,7 +66,7 @@ fn check_live(owner: &Owner, request: &Request, scope: Option<&Scope>) -> Outcom
     Ok(())
 }
 
-fn end(owner: &Owner, who: &Identity, request: &Request, kind: &'static str, reason: Option<&str>) {
+pub fn end(owner: &Owner, who: &Identity, request: &Request, kind: &'static str, reason: Option<&str>) {
     owner.run(
         "INSERT INTO jit_private.endings (grant_id, at, kind, login, actor, reason)
          VALUES ($1, clock_timestamp(), $2, $3, $4, $5)",
@@ -77,31 +82,60 @@ fn end(owner: &Owner, who: &Identity, request: &Request, kind: &'static str, rea
     record(owner, who, Event { kind, request: Some(request.id), scope: &request.scope, details });
 }
 
-/// Ends whatever is live in a scope, in one statement that locks no row which a holder, a requester or
-/// the worker could hold.
-pub fn end_scope(owner: &Owner, who: &Identity, scope: i32, kind: &'static str) {
-    owner.run(
+/// Which grants to end at once; everything where nothing is named.
+#[derive(Default)]
+pub struct Matching {
+    pub scope: Option<i32>,
+    pub grantee: Option<Oid>,
+}
+
+/// Ends whatever is live and matches, in one statement that locks no row which a holder, a requester or the worker
+/// could hold. Says how many.
+pub fn end_all(
+    owner: &Owner,
+    who: &Identity,
+    matching: &Matching,
+    kind: &'static str,
+    reason: Option<&str>,
+) -> i64 {
+    let count = owner.first(
         "WITH ended AS (
-             INSERT INTO jit_private.endings (grant_id, at, kind, login, actor)
-             SELECT g.id, clock_timestamp(), $2, $3, $4
+             INSERT INTO jit_private.endings (grant_id, at, kind, login, actor, reason)
+             SELECT g.id, clock_timestamp(), $3, $4, $5, $6
                FROM jit_private.grants g
-              WHERE g.scope_id = $1 AND g.tidied_at IS NULL AND g.ends_at > clock_timestamp()
+              WHERE ($1 IS NULL OR g.scope_id = $1) AND ($2 IS NULL OR g.grantee_id = $2)
+                AND g.tidied_at IS NULL AND g.ends_at > clock_timestamp()
                 AND NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id)
              RETURNING grant_id),
          events AS (
              INSERT INTO jit_private.events (at, kind, request_id, scope, login, actor, details)
-             SELECT clock_timestamp(), $2, g.id, g.scope, $3, $4, jsonb_build_object('grantee', g.grantee)
-               FROM ended d JOIN jit_private.grants g ON g.id = d.grant_id RETURNING id)
-         INSERT INTO jit_private.outbox (event_id) SELECT e.id FROM events e WHERE $5",
+             SELECT clock_timestamp(), $3, g.id, g.scope, $4, $5,
+                    jsonb_build_object('grantee', g.grantee) || CASE WHEN $6 IS NULL THEN '{}' ELSE jsonb_build_object('reason', $6) END
+               FROM ended d JOIN jit_private.grants g ON g.id = d.grant_id RETURNING id),
+         announced AS (
+             INSERT INTO jit_private.outbox (event_id) SELECT e.id FROM events e WHERE $7)
+         SELECT count(*) FROM events",
         &[
-            value(scope),
+            optional(matching.scope),
+            optional(matching.grantee),
             value(kind),
             value(who.login.name.as_str()),
             value(who.actor.name.as_str()),
+            optional(reason),
             value(worker::preloaded()),
         ],
+        |row| row.must::<i64>(1),
     );
     committed_durably();
+    count.unwrap_or(0)
+}
+
+fn revoke_all(scope: Option<&str>, grantee: Option<Oid>, reason: Option<&str>) -> Outcome<i64> {
+    let who = begin(c"jit.revoke_all()")?;
+    let reason = checked_text("a reason", reason)?;
+    let owner = Owner::enter()?;
+    let scope = scope.map(|name| scope::required_for_admin(&owner, name)).transpose()?.map(|scope| scope.id);
+    Ok(end_all(&owner, &who, &Matching { scope, grantee }, "revoked", Some(&reason)))
 }
 
 fn release(id: Option<i64>) -> Outcome<()> {
@@ -148,4 +182,9 @@ fn jit_release(request: Option<i64>) {
 #[pg_extern(sql = false)]
 fn jit_revoke(request: Option<i64>, reason: Option<&str>) {
     settle(revoke(request, reason));
+}
+
+#[pg_extern(sql = false)]
+fn jit_revoke_all(scope: Option<&str>, grantee: Option<Oid>, reason: Option<&str>) -> i64 {
+    settle(revoke_all(scope, grantee, reason))
 }

@@ -4,14 +4,23 @@
 //! (`crate::privileged`), and writes the event of a change in the transaction of the change.
 
 pub mod args;
+mod automatic;
+mod break_glass;
+mod decision;
 pub mod deliberate;
 mod ending;
-mod grant;
+mod explain;
+pub mod extend;
+pub mod grant;
 mod key;
+mod limits;
 pub mod options;
+mod pinned;
 mod quorum;
 mod request;
 mod review;
+mod rule_change;
+mod rules;
 mod scope;
 mod session;
 mod span;

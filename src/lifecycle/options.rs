@@ -43,8 +43,25 @@ pub struct Options {
     /// None: an hour, or the maximum if that is less.
     pub default_duration: Option<String>,
     pub max_duration: String,
+    /// Extensions included. None: no longer than the maximum of one request.
+    pub max_total: Option<String>,
+    /// How far ahead a start may lie.
+    pub max_ahead: String,
     pub pending_ttl: String,
     pub reason_pattern: Option<String>,
+    /// Of one person in the scope.
+    pub max_pending: u32,
+    /// Of one grantee in the scope, at a time.
+    pub max_grants: u32,
+    /// After a no, before the same is asked for again.
+    pub denial_pause: String,
+    /// Functions, by `schema.name`.
+    pub auto_approve: Option<String>,
+    pub validate: Option<String>,
+    pub break_glass: Option<Vec<String>>,
+    pub break_glass_max: String,
+    pub review_within: String,
+    pub break_glass_block_overdue: bool,
     pub on_end: OnEnd,
     pub enabled: bool,
 }
@@ -59,13 +76,27 @@ impl Default for Options {
             requesters: None,
             default_duration: None,
             max_duration: "8 hours".into(),
+            max_total: None,
+            max_ahead: "30 days".into(),
             pending_ttl: "1 day".into(),
             reason_pattern: None,
+            max_pending: 20,
+            max_grants: 200,
+            denial_pause: "1 minute".into(),
+            auto_approve: None,
+            validate: None,
+            break_glass: None,
+            break_glass_max: "1 hour".into(),
+            review_within: "1 day".into(),
+            break_glass_block_overdue: false,
             on_end: OnEnd::default(),
             enabled: true,
         }
     }
 }
+
+/// Of what `max_pending` and `max_grants` count.
+const HIGHEST_LIMIT: u32 = 1_000_000;
 
 /// Bytes; they go into every event that tells of them.
 const LONGEST_TEXT: usize = 4_096;
@@ -86,8 +117,10 @@ impl Options {
             .collect();
         let options: Options = serde_path_to_error::deserialize(Value::Object(given)).map_err(|wrong| {
             let path = shown(&wrong.path().to_string());
-            let known = "Options are description, key_type, allow_all_rows, approvers, requesters, default_duration, max_duration, pending_ttl, reason_pattern, on_end and enabled.";
-            Refusal::bad_value(format!("wrong option \"{path}\"")).detail(shown_up_to(400, &wrong.into_inner().to_string())).hint(known)
+            let names: Vec<&str> = known.keys().map(String::as_str).collect();
+            Refusal::bad_value(format!("wrong option \"{path}\""))
+                .detail(shown_up_to(400, &wrong.into_inner().to_string()))
+                .hint(format!("Options are {}.", names.join(", ")))
         })?;
         options.check()?;
         Ok(options)
@@ -131,6 +164,13 @@ impl Options {
             return Err(Refusal::bad_value("a text in the options is too long")
                 .hint(format!("description and reason_pattern have at most {LONGEST_TEXT} bytes.")));
         }
+        for (option, number) in [("max_pending", self.max_pending), ("max_grants", self.max_grants)] {
+            if !(1..=HIGHEST_LIMIT).contains(&number) {
+                return Err(Refusal::bad_value(format!("wrong option \"{option}\""))
+                    .detail(format!("{number} is no limit."))
+                    .hint(format!("Write 1 to {HIGHEST_LIMIT}.")));
+            }
+        }
         if self.requesters.as_ref().is_some_and(Vec::is_empty) {
             return Err(Refusal::bad_value("wrong option \"requesters\"")
                 .detail("An empty list would let nobody ask.")
@@ -168,6 +208,9 @@ mod tests {
             (json!({"approvers": "lead"}), "approvers"),
             (json!({"requesters": ["a", 1]}), "requesters[1]"),
             (json!({"requesters": []}), "requesters"),
+            (json!({"max_pending": 0}), "max_pending"),
+            (json!({"max_grants": 1_000_001}), "max_grants"),
+            (json!({"max_grants": -1}), "max_grants"),
             (json!({"key_type": "float"}), "key_type"),
             (json!({"enabled": "yes"}), "enabled"),
         ] {

@@ -1,14 +1,13 @@
 //! Requests: somebody's wish, pending until it is approved, denied, cancelled, lapsed or closed.
 
-use pgrx::datum::Interval;
-use pgrx::datum::TimestampWithTimeZone;
+use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::{self, Oid};
 use pgrx::prelude::*;
 use serde_json::json;
 
 use super::args::{json as json_arg, optional, roles, timestamp, value};
-use super::scope::{self, Frozen, Scope};
-use super::{begin, now, span};
+use super::rules::{self, Frozen, Scope};
+use super::{automatic, begin, limits, now, rule_change, span};
 use crate::audit::events::{Event, committed_durably, record};
 use crate::check::clock::timestamp_text;
 use crate::errors::{Outcome, Refusal, null_argument, settle, unknown_request};
@@ -19,9 +18,6 @@ use crate::worker;
 
 /// Longest reason or comment, in bytes.
 const LONGEST_REASON: usize = 4_096;
-
-/// How far ahead a start may lie.
-const FURTHEST_START: i64 = 30 * 86_400 * 1_000_000;
 
 /// A request as it stands.
 pub struct Request {
@@ -45,6 +41,10 @@ pub struct Request {
     pub epoch: i64,
     pub frozen: Option<Frozen>,
     pub origin: String,
+    /// The grant that this asks to lengthen.
+    pub extends: Option<i64>,
+    pub break_glass: bool,
+    pub reviewed: bool,
 }
 
 impl Request {
@@ -53,7 +53,8 @@ impl Request {
             .first(
                 "SELECT r.id, r.scope_id, r.scope, r.key, r.all_rows, r.grantee, r.grantee_id, r.login, r.login_id,
                         r.actor, r.actor_id, r.person, (extract(epoch FROM r.duration) * 1000000)::bigint,
-                        r.starts_at, r.state, r.lapses_at, r.decided_at::text, r.decided_by, r.epoch, r.rules, r.origin
+                        r.starts_at, r.state, r.lapses_at, r.decided_at::text, r.decided_by, r.epoch, r.rules, r.origin,
+                        r.extends, r.break_glass, r.reviewed_at IS NOT NULL
                    FROM jit_private.requests r WHERE r.id = $1",
                 &[value(id)],
                 from_row,
@@ -105,12 +106,12 @@ impl Request {
         }
     }
 
-    /// pending to `state`, once and for all.
-    pub fn decide(&self, owner: &Owner, who: &Identity, state: &str) -> Outcome<()> {
+    /// pending to `state`, once and for all. `by`: a role, or a function.
+    pub fn decide(&self, owner: &Owner, by: &str, state: &str) -> Outcome<()> {
         let decided = owner.first(
             "UPDATE jit_private.requests r SET state = $2, decided_at = clock_timestamp(), decided_by = $3
               WHERE r.id = $1 AND r.state = 'pending' RETURNING 1",
-            &[value(self.id), value(state), value(who.actor.name.as_str())],
+            &[value(self.id), value(state), value(by)],
             |_| (),
         );
         decided.ok_or_else(|| {
@@ -141,6 +142,9 @@ fn from_row(row: &Row) -> Request {
         epoch: row.must(19),
         frozen: row.get::<pgrx::JsonB>(20).and_then(|rules| serde_json::from_value(rules.0).ok()),
         origin: row.must(21),
+        extends: row.get(22),
+        break_glass: row.must(23),
+        reviewed: row.must(24),
     }
 }
 
@@ -183,11 +187,9 @@ fn ask(wish: Wish<'_>) -> Outcome<i64> {
     who.refuse_shared()?;
     let name = wish.scope.ok_or_else(|| null_argument("jit_request", "scope"))?;
     let owner = Owner::enter()?;
-    let scope = scope::required(&owner, name, &who)?;
-    if !scope.enabled {
-        return Err(Refusal::wrong_state(format!("scope \"{}\" is disabled", scope.name))
-            .hint("An admin can enable it with jit.alter_scope()."));
-    }
+    let scope = enabled(&owner, name, &who)?;
+    let person = who.person();
+    rule_change::check(&rule_change::lately(&owner, &scope.name), &person, &scope.name, "does not ask")?;
     let reason = checked_reason(&owner, &scope, wish.reason)?;
     let grantee = checked_grantee(&scope, &who, wish.grantee)?;
     let all_rows = wish.all_rows.ok_or_else(|| null_argument("jit_request", "all_rows"))?;
@@ -196,56 +198,67 @@ fn ask(wish: Wish<'_>) -> Outcome<i64> {
         Some(duration) => span::checked("the duration", duration, scope.max_duration)?,
         None => scope.default_duration,
     };
-    let created_at = now();
     if let Some(starts_at) = wish.starts_at {
-        check_start(starts_at, created_at)?;
+        check_start(starts_at, now(), scope.max_ahead)?;
     }
+    submit(
+        owner,
+        &who,
+        &scope,
+        New { key, all_rows, grantee, reason, duration, starts_at: wish.starts_at, extends: None },
+    )
+}
+
+/// The scope of that name, if it can be asked for.
+pub fn enabled(owner: &Owner, name: &str, who: &Identity) -> Outcome<Scope> {
+    let scope = rules::required(owner, name, who)?;
+    if scope.enabled {
+        return Ok(scope);
+    }
+    Err(Refusal::wrong_state(format!("scope \"{}\" is disabled", scope.name))
+        .hint("An admin can enable it with jit.alter_scope()."))
+}
+
+/// A request that has passed all checks of what it asks for.
+pub struct New {
+    pub key: Option<String>,
+    pub all_rows: bool,
+    pub grantee: Role,
+    pub reason: String,
+    pub duration: i64,
+    pub starts_at: Option<i64>,
+    pub extends: Option<i64>,
+}
+
+/// Puts it before the approvers, if limits and the scope's own function allow it; or has it approved at once by the
+/// scope's other function. Returns its id.
+pub fn submit(owner: Owner, who: &Identity, scope: &Scope, new: New) -> Outcome<i64> {
     let person = who.person();
-    lapse_own(&owner, &scope, &person, grantee.id);
-    let made = owner.first(
-        "INSERT INTO jit_private.requests (scope_id, scope, key, all_rows, grantee, grantee_id, login, login_id, actor, actor_id,
-                                   person, reason, duration, starts_at, created_at, lapses_at, epoch, rules, origin)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 * interval '1 microsecond', $14, $15,
-                 $15 + $16 * interval '1 microsecond', $17, $18, $19)
-         ON CONFLICT ((person[1]), grantee_id, scope_id, all_rows, coalesce(key, ''))
-            WHERE state = 'pending' AND person <> '{}' DO NOTHING RETURNING id",
-        &[
-            value(scope.id),
-            value(scope.name.as_str()),
-            optional(key.clone()),
-            value(all_rows),
-            value(grantee.name.as_str()),
-            value(grantee.id),
-            value(who.login.name.as_str()),
-            value(who.login.id),
-            value(who.actor.name.as_str()),
-            value(who.actor.id),
-            roles(&person),
-            value(reason.as_str()),
-            value(duration as f64),
-            wish.starts_at.map_or_else(|| pgrx::datum::DatumWithOid::null_oid(pg_sys::TIMESTAMPTZOID), timestamp),
-            timestamp(created_at),
-            value(scope.pending_ttl as f64),
-            value(scope.epoch),
-            json_arg(serde_json::to_value(scope.frozen()).unwrap_or_default()),
-            value(origin::current().to_string()),
-        ],
-        |row| row.must::<i64>(1),
-    );
-    let Some(id) = made else {
-        return Err(already_asked(&owner, &scope, &person, grantee.id, key.as_deref(), all_rows));
+    lapse_own(&owner, scope, &person, new.grantee.id);
+    let wish = limits::Wish { person: &person, key: new.key.as_deref(), all_rows: new.all_rows };
+    limits::check_asking(&owner, scope, &wish)?;
+    if new.extends.is_none() {
+        limits::check_holding(&owner, scope, new.grantee.id)?;
+    }
+    let Some(id) = insert(&owner, who, scope, &new, now(), None) else {
+        return Err(already_asked(&owner, scope, &person, &new));
     };
     let mut details = json!({
-        "key": key, "all_rows": all_rows, "grantee": grantee.name, "reason": reason,
-        "duration": span::text(duration), "starts_at": wish.starts_at.map(timestamp_text),
+        "key": new.key, "all_rows": new.all_rows, "grantee": new.grantee.name, "reason": new.reason,
+        "duration": span::text(new.duration), "starts_at": new.starts_at.map(timestamp_text),
     });
+    if let Some(extends) = new.extends {
+        details["extends"] = json!(extends);
+    }
     let stages = scope.slots.iter().map(|slot| slot.stage).max().unwrap_or(0);
     if stages > 1 {
         details["stage"] = json!(1);
         details["stages"] = json!(stages);
     }
-    record(&owner, &who, Event { kind: "requested", request: Some(id), scope: &scope.name, details });
-    if scope.slots.is_empty() {
+    record(&owner, who, Event { kind: "requested", request: Some(id), scope: &scope.name, details });
+    let owner = automatic::validate(owner, scope, id)?;
+    let (_owner, approved) = automatic::approve(owner, who, scope, id)?;
+    if scope.slots.is_empty() && !approved {
         Refusal::bad_value(format!("nobody can approve request {id}"))
             .detail(format!("Scope \"{}\" names no approvers.", scope.name))
             .hint("An admin can name them with jit.alter_scope().")
@@ -254,7 +267,55 @@ fn ask(wish: Wish<'_>) -> Outcome<i64> {
     Ok(id)
 }
 
-fn checked_reason(owner: &Owner, scope: &Scope, reason: Option<&str>) -> Outcome<String> {
+/// Writes it down, pending, or as approved where it is one that needs a review by then. None: the same is pending.
+pub fn insert(
+    owner: &Owner,
+    who: &Identity,
+    scope: &Scope,
+    new: &New,
+    created_at: i64,
+    review_due: Option<i64>,
+) -> Option<i64> {
+    let time = |at: Option<i64>| at.map_or_else(|| DatumWithOid::null_oid(pg_sys::TIMESTAMPTZOID), timestamp);
+    let decided = review_due.is_some();
+    owner.first(
+        "INSERT INTO jit_private.requests (scope_id, scope, key, all_rows, grantee, grantee_id, login, login_id, actor, actor_id,
+                                   person, reason, duration, starts_at, created_at, lapses_at, epoch, rules, origin, extends,
+                                   break_glass, review_due, state, decided_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 * interval '1 microsecond', $14, $15,
+                 $15 + $16 * interval '1 microsecond', $17, $18, $19, $20, $21, $22,
+                 CASE WHEN $21 THEN 'approved' ELSE 'pending' END, CASE WHEN $21 THEN $15 END)
+         ON CONFLICT ((person[1]), grantee_id, scope_id, all_rows, coalesce(key, ''), coalesce(extends, 0))
+            WHERE state = 'pending' AND person <> '{}' DO NOTHING RETURNING id",
+        &[
+            value(scope.id),
+            value(scope.name.as_str()),
+            optional(new.key.clone()),
+            value(new.all_rows),
+            value(new.grantee.name.as_str()),
+            value(new.grantee.id),
+            value(who.login.name.as_str()),
+            value(who.login.id),
+            value(who.actor.name.as_str()),
+            value(who.actor.id),
+            roles(&who.person()),
+            value(new.reason.as_str()),
+            value(new.duration as f64),
+            time(new.starts_at),
+            timestamp(created_at),
+            value(scope.pending_ttl as f64),
+            value(scope.epoch),
+            json_arg(serde_json::to_value(scope.frozen()).unwrap_or_default()),
+            value(origin::current()),
+            optional(new.extends),
+            value(decided),
+            time(review_due),
+        ],
+        |row| row.must::<i64>(1),
+    )
+}
+
+pub fn checked_reason(owner: &Owner, scope: &Scope, reason: Option<&str>) -> Outcome<String> {
     let reason = checked_text("a reason", reason)?;
     if let Some(pattern) = &scope.reason_pattern
         && !matches_pattern(owner, &reason, pattern)
@@ -280,6 +341,14 @@ fn checked_grantee(scope: &Scope, who: &Identity, grantee: Option<Oid>) -> Outco
         ))
         .hint("Ask for the role of the person, or for a group."));
     }
+    let grantee = Role { id, name };
+    check_may_ask(scope, who, &grantee)?;
+    Ok(grantee)
+}
+
+/// Whether this session may ask for a grant to that role now.
+pub fn check_may_ask(scope: &Scope, who: &Identity, grantee: &Role) -> Outcome<()> {
+    let (id, name) = (grantee.id, &grantee.name);
     if !identity::qualifies(who.actor.id, id) {
         return Err(Refusal::not_allowed(format!("\"{}\" does not belong to \"{name}\"", who.actor.name))
             .detail("One asks for oneself or for a group one belongs to.")
@@ -291,11 +360,11 @@ fn checked_grantee(scope: &Scope, who: &Identity, grantee: Option<Oid>) -> Outco
             .detail(format!("Its requesters are: {}.", asking.join(", ")))
             .hint("Login, acting role and grantee must each belong to one of them; RESET ROLE if you have changed your role."));
     }
-    Ok(Role { id, name })
+    Ok(())
 }
 
 /// The key in its canonical form, or all rows said in so many words.
-fn checked_rows(scope: &Scope, key: Option<&str>, all_rows: bool) -> Outcome<(Option<String>, bool)> {
+pub fn checked_rows(scope: &Scope, key: Option<&str>, all_rows: bool) -> Outcome<(Option<String>, bool)> {
     let name = &scope.name;
     match (scope.key_type, key, all_rows) {
         (None, Some(_), _) => Err(Refusal::bad_value(format!("scope \"{name}\" has no keys"))
@@ -323,16 +392,15 @@ fn checked_rows(scope: &Scope, key: Option<&str>, all_rows: bool) -> Outcome<(Op
     }
 }
 
-fn check_start(starts_at: i64, now: i64) -> Outcome<()> {
+fn check_start(starts_at: i64, now: i64, max_ahead: i64) -> Outcome<()> {
     // Also refuses infinity, which is the greatest and the least number.
     if starts_at < now {
         return Err(Refusal::bad_value("starts_at lies in the past")
             .hint("Leave it out to start when the request is approved."));
     }
-    if starts_at > now.saturating_add(FURTHEST_START) {
-        return Err(
-            Refusal::bad_value("starts_at lies more than 30 days ahead").hint("Ask nearer to the time.")
-        );
+    if starts_at > now.saturating_add(max_ahead) {
+        return Err(Refusal::bad_value(format!("starts_at lies more than {} ahead", span::text(max_ahead)))
+            .hint("Ask nearer to the time."));
     }
     Ok(())
 }
@@ -383,24 +451,18 @@ fn lapse_own(owner: &Owner, scope: &Scope, person: &[Oid], grantee: Oid) {
     );
 }
 
-fn already_asked(
-    owner: &Owner,
-    scope: &Scope,
-    person: &[Oid],
-    grantee: Oid,
-    key: Option<&str>,
-    all_rows: bool,
-) -> Refusal {
+fn already_asked(owner: &Owner, scope: &Scope, person: &[Oid], new: &New) -> Refusal {
     let same = owner.first(
         "SELECT r.id FROM jit_private.requests r
           WHERE r.person[1] = $1 AND r.grantee_id = $2 AND r.scope_id = $3 AND r.all_rows = $4
-            AND r.key IS NOT DISTINCT FROM $5 AND r.state = 'pending'",
+            AND r.key IS NOT DISTINCT FROM $5 AND r.extends IS NOT DISTINCT FROM $6 AND r.state = 'pending'",
         &[
             value(person.first().copied().unwrap_or(Oid::INVALID)),
-            value(grantee),
+            value(new.grantee.id),
             value(scope.id),
-            value(all_rows),
-            optional(key),
+            value(new.all_rows),
+            optional(new.key.clone()),
+            optional(new.extends),
         ],
         |row| row.must::<i64>(1),
     );
@@ -448,7 +510,7 @@ fn cancel(id: Option<i64>) -> Outcome<()> {
             .hint("SELECT id FROM jit.my_requests lists yours."));
     }
     request.check_pending(Scope::by_id(&owner, request.scope_id).as_ref())?;
-    request.decide(&owner, &who, "cancelled")?;
+    request.decide(&owner, &who.actor.name, "cancelled")?;
     record(
         &owner,
         &who,
@@ -493,10 +555,10 @@ mod tests {
 
     #[test]
     fn starts_lie_ahead_but_not_far() {
-        assert!(check_start(10, 10).is_ok());
-        assert!(check_start(9, 10).is_err());
-        assert!(check_start(i64::MAX, 10).is_err());
-        assert!(check_start(i64::MIN, 10).is_err());
-        assert!(check_start(10 + FURTHEST_START + 1, 10).is_err());
+        assert!(check_start(10, 10, 100).is_ok());
+        assert!(check_start(110, 10, 100).is_ok());
+        for bad in [9, 111, i64::MAX, i64::MIN] {
+            assert!(check_start(bad, 10, 100).is_err(), "{bad}");
+        }
     }
 }

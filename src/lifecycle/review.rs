@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::args::{optional, roles, value};
 use super::request::{Request, checked_text};
-use super::scope::{Entitlement, Scope};
+use super::rule_change::{self, Changer};
+use super::rules::{Entitlement, Scope};
 use super::stages::{Progress, Slot, Vote, progress_today};
-use super::{begin, deliberate, grant, span};
+use super::{begin, decision, deliberate, ending, span};
 use crate::audit::events::{Event, record};
-use crate::check::clock::timestamp_text;
 use crate::errors::{Outcome, Refusal, log, null_argument, settle};
 use crate::identity::{self, Identity};
 use crate::privileged::Owner;
@@ -39,7 +39,7 @@ fn yeses(owner: &Owner, request: i64) -> Vec<Yes> {
 }
 
 /// Whether this session may say no to the request; by which of the approver roles.
-fn may_deny(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Entitlement> {
+pub fn may_deny(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Entitlement> {
     let id = request.id;
     if let Some(shared) = who.person().iter().find(|role| request.person.contains(role)) {
         return Err(Refusal::not_allowed(format!("request {id} is your own"))
@@ -68,7 +68,7 @@ fn may_deny(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Entitle
 /// Whether this session may say yes to the request; by which of the approver roles. Whoever the grant
 /// could serve may not, but they may say no: else a requester could choose her approvers, by
 /// letting the others into the group that she asks for.
-fn may_approve(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Entitlement> {
+pub fn may_approve(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Entitlement> {
     let by = may_deny(request, scope, who)?;
     if let Some(served) = who.person().iter().find(|role| identity::would_serve(**role, request.grantee.id)) {
         return Err(Refusal::not_allowed(format!("request {} could serve yourself", request.id))
@@ -83,7 +83,7 @@ fn may_approve(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Enti
 }
 
 /// Leaves a line in the server log about a try that was refused.
-fn logged<T>(outcome: Outcome<T>, request: &Request, who: &Identity, what: &str) -> Outcome<T> {
+pub fn logged<T>(outcome: Outcome<T>, request: &Request, who: &Identity, what: &str) -> Outcome<T> {
     outcome.inspect_err(|_| {
         log(format!(
             "jit_rls: refused login \"{}\" acting as \"{}\" who tried to {what} request {} of \"{}\" for \"{}\"",
@@ -102,10 +102,35 @@ pub fn could_approve(owner: &Owner, who: &Identity, id: i64) -> bool {
     let Some(scope) = scope else { return false };
     let yeses = yeses(owner, id);
     let slots = slots(&request, &scope);
+    let changers = rule_change::lately(owner, &scope.name);
     may_approve(&request, &scope, who).is_ok()
-        && check_still_grantable(&request, &scope).is_ok()
+        && check_still_grantable(owner, &request, &scope).is_ok()
         && already(&yeses, who).is_none()
-        && check_stage(&request, &slots, &progress(&slots, &yeses, &request), who).is_ok()
+        && check_changers(&changers, &request, &scope, who).is_ok()
+        && check_stage(&request, &slots, &progress(&slots, &yeses, &request, &changers), who).is_ok()
+}
+
+/// What a pending request waits for, and until when.
+pub fn waits_for(owner: &Owner, id: i64) -> Option<(i64, String)> {
+    let request = Request::load(owner, id).ok()?;
+    let scope = Scope::by_id(owner, request.scope_id)?;
+    let slots = slots(&request, &scope);
+    let changers = rule_change::lately(owner, &scope.name);
+    let at = progress(&slots, &yeses(owner, id), &request, &changers);
+    let names: Vec<String> = slots
+        .iter()
+        .filter(|slot| slot.stage == at.stage)
+        .map(|slot| {
+            let gone = if slot.role_id == 0 { ", which is no approver any more" } else { "" };
+            format!("{} of {}{gone}", slot.people, slot.role)
+        })
+        .collect();
+    let names = if names.is_empty() {
+        "approvers, of whom the scope has none".to_owned()
+    } else {
+        names.join(" and ")
+    };
+    Some((request.lapses_at, format!("{}; it waits for {names}", at.text())))
 }
 
 fn already<'a>(yeses: &'a [Yes], who: &Identity) -> Option<&'a Yes> {
@@ -122,14 +147,27 @@ fn slots(request: &Request, scope: &Scope) -> Vec<Slot> {
     }
 }
 
-/// By the yeses that still stand: the giver still qualifies, and would not be served.
-fn progress(slots: &[Slot], yeses: &[Yes], request: &Request) -> Progress {
+/// By the yeses that still stand: the giver still qualifies, would not be served, and has not changed the rules.
+fn progress(slots: &[Slot], yeses: &[Yes], request: &Request, changers: &[Changer]) -> Progress {
+    let has_changed_rules = |yes: &Yes| {
+        changers.iter().any(|changer| yes.person.iter().any(|role| changer.person.contains(role)))
+    };
     let votes: Vec<Vote> = yeses
         .iter()
         .filter(|yes| !yes.person.iter().any(|role| identity::would_serve(*role, request.grantee.id)))
+        .filter(|yes| !has_changed_rules(yes))
         .map(|yes| Vote { stage: yes.stage, person: &yes.person })
         .collect();
     progress_today(slots, &votes)
+}
+
+/// Who has changed the rules lately neither approves nor is served.
+fn check_changers(changers: &[Changer], request: &Request, scope: &Scope, who: &Identity) -> Outcome<()> {
+    rule_change::check(changers, &who.person(), &scope.name, "does not approve")?;
+    for served in [&request.person[..], &[request.grantee.id]] {
+        rule_change::check(changers, served, &scope.name, "is served by nothing that is approved")?;
+    }
+    Ok(())
 }
 
 /// By which roles of the stage that the request has come to somebody may say yes.
@@ -150,9 +188,12 @@ fn check_stage(request: &Request, slots: &[Slot], at: &Progress, who: &Identity)
 }
 
 /// The rules have changed so that this request cannot be approved as it is.
-fn check_still_grantable(request: &Request, scope: &Scope) -> Outcome<()> {
+fn check_still_grantable(owner: &Owner, request: &Request, scope: &Scope) -> Outcome<()> {
     let again = "Deny it; the requester can ask again.";
     let id = request.id;
+    if let Some(extended) = request.extends {
+        ending::check_live(owner, &Request::load(owner, extended)?, Some(scope))?;
+    }
     if identity::role_name(request.grantee.id).is_none() {
         return Err(Refusal::wrong_state(format!("request {id} is for a role that does not exist any more"))
             .hint(again));
@@ -202,15 +243,15 @@ fn decidable(
 }
 
 /// What goes on record.
-struct Review<'a> {
-    decision: &'static str,
-    stage: Option<u32>,
-    by: &'a Entitlement,
-    comment: Option<&'a str>,
-    duration: Option<i64>,
+pub struct Review<'a> {
+    pub decision: &'static str,
+    pub stage: Option<u32>,
+    pub by: &'a Entitlement,
+    pub comment: Option<&'a str>,
+    pub duration: Option<i64>,
 }
 
-fn write_review(owner: &Owner, who: &Identity, request: i64, review: &Review<'_>) {
+pub fn write_review(owner: &Owner, who: &Identity, request: i64, review: &Review<'_>) {
     let Review { decision, stage, by, comment, duration } = review;
     owner.run(
         "INSERT INTO jit_private.reviews (request_id, at, decision, login, login_id, actor, actor_id, person, stage, roles, paths,
@@ -255,9 +296,11 @@ fn approve(
         None => None,
         Some(duration) => Some(span::checked("the approver's duration", duration, request.duration)?),
     };
-    check_still_grantable(&request, &scope)?;
+    check_still_grantable(&owner, &request, &scope)?;
+    let changers = rule_change::lately(&owner, &scope.name);
+    check_changers(&changers, &request, &scope, &who)?;
     let slots = slots(&request, &scope);
-    let stage = progress(&slots, &yeses, &request);
+    let stage = progress(&slots, &yeses, &request, &changers);
     let of_stage = check_stage(&request, &slots, &stage, &who)?;
     if !of_stage.is_none() {
         by = of_stage;
@@ -277,7 +320,7 @@ fn approve(
         duration: shortened,
     });
 
-    let progress = progress(&slots, &yeses, &request);
+    let progress = progress(&slots, &yeses, &request, &changers);
     if !progress.is_complete() {
         let mut details = json!({
             "comment": comment, "as": by.roles, "through": by.paths, "filled": progress.filled, "needed": progress.needed,
@@ -299,19 +342,12 @@ fn approve(
         }
         return Ok(progress.text());
     }
-    let most = request.frozen.as_ref().map_or(0, |frozen| frozen.max_duration).min(scope.max_duration);
-    let duration = yeses.iter().filter_map(|yes| yes.duration).fold(request.duration.min(most), i64::min);
-    request.decide(&owner, &who, "approved")?;
-    let mut approved_by: Vec<Oid> = yeses.iter().flat_map(|yes| yes.person.iter().copied()).collect();
-    approved_by.sort_unstable_by_key(|role| role.to_u32());
-    approved_by.dedup();
-    let window = grant::make(&owner, &request, duration, &approved_by);
+    let duration = yeses.iter().filter_map(|yes| yes.duration).fold(request.duration, i64::min);
+    let approved_by: Vec<Oid> = yeses.iter().flat_map(|yes| yes.person.iter().copied()).collect();
     let names: Vec<&str> = yeses.iter().map(|yes| yes.actor.as_str()).collect();
-    let details = json!({
-        "comment": comment, "as": by.roles, "through": by.paths, "approved_by": names, "grantee": request.grantee.name, "key": request.key,
-        "all_rows": request.all_rows, "starts_at": timestamp_text(window.starts_at), "ends_at": timestamp_text(window.ends_at),
-    });
-    record(&owner, &who, Event { kind: "approved", request: Some(id), scope: &scope.name, details });
+    let details = json!({ "comment": comment, "as": by.roles, "through": by.paths, "approved_by": names });
+    let approval = decision::Approval { by: &who.actor.name, duration, approved_by, details };
+    decision::approved(&owner, &who, &request, &scope, approval)?;
     Ok("approved".to_string())
 }
 
@@ -325,7 +361,7 @@ fn deny(fcinfo: pg_sys::FunctionCallInfo, id: Option<i64>, reason: Option<&str>)
     let (request, scope, by) = decidable(&owner, &who, id, "deny", may_deny)?;
     let review = Review { decision: "deny", stage: None, by: &by, comment: Some(&reason), duration: None };
     write_review(&owner, &who, id, &review);
-    request.decide(&owner, &who, "denied")?;
+    request.decide(&owner, &who.actor.name, "denied")?;
     let details = json!({ "reason": reason, "as": by.roles, "through": by.paths });
     record(&owner, &who, Event { kind: "denied", request: Some(id), scope: &scope.name, details });
     Ok(())

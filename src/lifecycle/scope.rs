@@ -1,250 +1,26 @@
-//! Scopes: what access is asked for, with its rules.
+//! What admins do: make, alter and drop scopes.
 
 use std::collections::BTreeSet;
 
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::args::{optional, value};
-use super::key::KeyType;
-use super::options::{OnEnd, Options};
-use super::stages::{self, Approvers, Slot};
-use super::{begin, deliberate, ending, request, span};
+use super::args::{json as json_arg, optional, value};
+use super::options::Options;
+use super::pinned::{self, Pinned};
+use super::rules::Scope;
+use super::{begin, deliberate, ending, request, rule_change, span};
 use crate::audit::events::{Event, record};
 use crate::errors::{Outcome, Refusal, null_argument, settle, shown};
 use crate::identity::{self, Identity};
 use crate::origin;
-use crate::privileged::{Owner, Row};
-
-/// A scope with its rules as they are now.
-pub struct Scope {
-    pub id: i32,
-    pub name: String,
-    pub key_type: Option<KeyType>,
-    pub allow_all_rows: bool,
-    pub default_duration: i64,
-    pub max_duration: i64,
-    pub pending_ttl: i64,
-    pub reason_pattern: Option<String>,
-    pub enabled: bool,
-    pub epoch: i64,
-    pub slots: Vec<Slot>,
-    /// None: anyone may ask.
-    pub requesters: Option<Vec<(String, Oid)>>,
-    description: Option<String>,
-    on_end: String,
-}
-
-/// The part of the rules that a request keeps from the time it was made: they can become
-/// stricter for it, never laxer.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Frozen {
-    pub approvers: Vec<Slot>,
-    /// Microseconds.
-    pub max_duration: i64,
-}
-
-/// What `from_row` reads.
-macro_rules! columns {
-    () => {
-        "SELECT s.id, s.name, s.key_type, s.allow_all_rows, s.anyone_may_ask,
-                (extract(epoch FROM s.default_duration) * 1000000)::bigint,
-                (extract(epoch FROM s.max_duration) * 1000000)::bigint,
-                (extract(epoch FROM s.pending_ttl) * 1000000)::bigint,
-                s.reason_pattern, s.on_end, s.enabled, s.epoch, s.description
-           FROM jit_private.scopes s "
-    };
-}
-
-/// By what somebody may decide.
-#[derive(Debug, Default)]
-pub struct Entitlement {
-    /// Names of approver roles.
-    pub roles: Vec<String>,
-    /// For each of them, how login and actor come to belong to it: `bob > team_a > support_lead`.
-    pub paths: Vec<String>,
-}
-
-impl Entitlement {
-    /// Of those slots. Login and actor must both qualify: borrowing a role with SET ROLE buys nothing. A shared
-    /// login is nobody, there the actor alone is looked at.
-    pub fn of<'a>(who: &Identity, slots: impl IntoIterator<Item = &'a Slot>) -> Self {
-        let mut found = Entitlement::default();
-        for slot in slots.into_iter().filter(|slot| slot.role_id != 0) {
-            let person = who.person();
-            let paths: Option<Vec<Vec<Oid>>> =
-                person.iter().map(|member| identity::path(*member, Oid::from_u32(slot.role_id))).collect();
-            let Some(paths) = paths.filter(|paths| !paths.is_empty() && !found.roles.contains(&slot.role))
-            else {
-                continue;
-            };
-            found.roles.push(slot.role.clone());
-            found.paths.extend(paths.into_iter().map(|path| {
-                let names: Vec<String> = path.into_iter().filter_map(identity::role_name).collect();
-                names.join(" > ")
-            }));
-        }
-        found
-    }
-
-    pub fn is_none(&self) -> bool {
-        self.roles.is_empty()
-    }
-}
-
-impl Scope {
-    /// The live scope of that name.
-    pub fn named(owner: &Owner, name: &str) -> Option<Scope> {
-        let scope = owner.first(
-            concat!(columns!(), "WHERE s.name = $1 AND s.dropped_at IS NULL"),
-            &[value(name)],
-            from_row,
-        );
-        scope.map(|scope| scope.with_roles(owner))
-    }
-
-    /// The scope of that id, unless it has been dropped.
-    pub fn by_id(owner: &Owner, id: i32) -> Option<Scope> {
-        let scope = owner.first(
-            concat!(columns!(), "WHERE s.id = $1 AND s.dropped_at IS NULL"),
-            &[value(id)],
-            from_row,
-        );
-        scope.map(|scope| scope.with_roles(owner))
-    }
-
-    /// A rule names a role by OID. One from before a restore or pg_upgrade counts only while the
-    /// OID still has the name that the rule was written with.
-    fn with_roles(mut self, owner: &Owner) -> Scope {
-        let origin = origin::current();
-        let bound = |row: &Row| {
-            let (role, id): (String, Oid) = (row.must(1), row.must(2));
-            let name = identity::role_name(id);
-            let same = row.get::<String>(3).as_deref() == Some(&*origin) || name.as_deref() == Some(&*role);
-            match name {
-                Some(name) if same => (name, id),
-                _ => (role, Oid::INVALID),
-            }
-        };
-        self.slots = owner.query(
-            "SELECT a.role, a.role_id, a.origin, a.people, a.stage FROM jit_private.approvers a
-              WHERE a.scope_id = $1 ORDER BY a.stage, a.role",
-            &[value(self.id)],
-            |row| {
-                let (role, id) = bound(row);
-                let number = |column: i32| u32::try_from(row.must::<i32>(column)).unwrap_or(u32::MAX);
-                Slot { stage: number(5), role, role_id: id.to_u32(), people: number(4) }
-            },
-        );
-        if self.requesters.is_some() {
-            self.requesters = Some(owner.query(
-                "SELECT r.role, r.role_id, r.origin FROM jit_private.requesters r WHERE r.scope_id = $1 ORDER BY r.role",
-                &[value(self.id)],
-                bound,
-            ));
-        }
-        self
-    }
-
-    /// Whether somebody with these roles may ask: each of them must qualify.
-    pub fn may_ask(&self, roles: &[Oid]) -> bool {
-        match &self.requesters {
-            None => true,
-            Some(named) => {
-                !roles.is_empty()
-                    && roles.iter().all(|member| {
-                        named
-                            .iter()
-                            .any(|(_, role)| *role != Oid::INVALID && identity::qualifies(*member, *role))
-                    })
-            }
-        }
-    }
-
-    /// The approver roles, of whichever stage, that this session qualifies for today.
-    pub fn entitles(&self, who: &Identity) -> Entitlement {
-        Entitlement::of(who, &self.slots)
-    }
-
-    pub fn frozen(&self) -> Frozen {
-        Frozen { approvers: self.slots.clone(), max_duration: self.max_duration }
-    }
-
-    /// What a request must still meet, of the rules then and now.
-    pub fn stricter_slots(&self, frozen: &Frozen) -> Vec<Slot> {
-        stages::stricter(&self.slots, &frozen.approvers)
-    }
-
-    fn options(&self) -> Options {
-        Options {
-            description: self.description.clone(),
-            key_type: self.key_type,
-            allow_all_rows: self.allow_all_rows,
-            approvers: Approvers::of(&self.slots),
-            requesters: self
-                .requesters
-                .as_ref()
-                .map(|named| named.iter().map(|(name, _)| name.clone()).collect()),
-            default_duration: Some(span::text(self.default_duration)),
-            max_duration: span::text(self.max_duration),
-            pending_ttl: span::text(self.pending_ttl),
-            reason_pattern: self.reason_pattern.clone(),
-            on_end: match self.on_end.as_str() {
-                "terminate" => OnEnd::Terminate,
-                "none" => OnEnd::None,
-                _ => OnEnd::Cancel,
-            },
-            enabled: self.enabled,
-        }
-    }
-}
-
-fn from_row(row: &Row) -> Scope {
-    Scope {
-        id: row.must(1),
-        name: row.must(2),
-        key_type: row.get::<String>(3).and_then(|name| KeyType::named(&name)),
-        allow_all_rows: row.must(4),
-        requesters: (!row.must::<bool>(5)).then(Vec::new),
-        default_duration: row.must(6),
-        max_duration: row.must(7),
-        pending_ttl: row.must(8),
-        reason_pattern: row.get(9),
-        on_end: row.must(10),
-        enabled: row.must(11),
-        epoch: row.must(12),
-        description: row.get(13),
-        slots: Vec::new(),
-    }
-}
-
-/// The scope, or an error whose HINT lists the ones that this session may ask for.
-pub fn required(owner: &Owner, name: &str, who: &Identity) -> Outcome<Scope> {
-    if let Some(scope) = Scope::named(owner, name) {
-        return Ok(scope);
-    }
-    let person = who.person();
-    let names: Vec<String> = owner
-        .query(
-            "SELECT s.name FROM jit_private.scopes s WHERE s.dropped_at IS NULL AND s.enabled ORDER BY s.name",
-            &[],
-            |row| row.must::<String>(1),
-        )
-        .into_iter()
-        .filter(|name| Scope::named(owner, name).is_some_and(|scope| scope.may_ask(&person)))
-        .collect();
-    Err(Refusal::unknown(format!("there is no scope \"{}\"", shown(name))).hint(if names.is_empty() {
-        "There is no scope that you may ask for; an admin makes one with jit.create_scope().".to_string()
-    } else {
-        format!("You may ask for: {}.", names.join(", "))
-    }))
-}
+use crate::privileged::Owner;
 
 /// An existing scope for an admin, who need not be allowed to ask for it.
-fn required_for_admin(owner: &Owner, name: &str) -> Outcome<Scope> {
+pub fn required_for_admin(owner: &Owner, name: &str) -> Outcome<Scope> {
     Scope::named(owner, name).ok_or_else(|| {
         Refusal::unknown(format!("there is no scope \"{}\"", shown(name)))
             .hint("SELECT name FROM jit.scopes WHERE dropped_at IS NULL lists them.")
@@ -258,26 +34,53 @@ const DEFAULT_DURATION: i64 = 3_600_000_000;
 struct Durations {
     default: i64,
     max: i64,
+    max_total: Option<i64>,
+    max_ahead: i64,
     pending_ttl: i64,
+    denial_pause: i64,
+    break_glass_max: i64,
+    review_within: i64,
+}
+
+fn interval(option: &str, written: &str) -> Outcome<pgrx::datum::Interval> {
+    span::parse(written).ok_or_else(|| {
+        Refusal::bad_value(format!("wrong option \"{option}\""))
+            .detail(format!("\"{}\" is not an interval.", shown(written)))
+            .hint("Write, for example, \"4 hours\".")
+    })
+}
+
+fn duration(option: &str, written: &str, most: i64) -> Outcome<i64> {
+    span::checked(&format!("option \"{option}\""), &interval(option, written)?, most)
 }
 
 fn durations(options: &Options) -> Outcome<Durations> {
-    let read = |option: &str, written: &str, most: i64| {
-        let interval = span::parse(written).ok_or_else(|| {
-            Refusal::bad_value(format!("wrong option \"{option}\""))
-                .detail(format!("\"{}\" is not an interval.", shown(written)))
-                .hint("Write, for example, \"4 hours\".")
-        })?;
-        span::checked(&format!("option \"{option}\""), &interval, most)
-    };
-    let max = read("max_duration", &options.max_duration, span::LONGEST)?;
+    let max = duration("max_duration", &options.max_duration, span::LONGEST)?;
+    let max_total = options
+        .max_total
+        .as_deref()
+        .map(|written| duration("max_total", written, span::LONGEST))
+        .transpose()?;
+    if max_total.is_some_and(|total| total < max) {
+        return Err(Refusal::bad_value("wrong option \"max_total\"")
+            .detail("It is less than max_duration, which a grant may last without an extension.")
+            .hint(format!("Write at least \"{}\".", span::text(max))));
+    }
     Ok(Durations {
         default: match &options.default_duration {
-            Some(written) => read("default_duration", written, max)?,
+            Some(written) => duration("default_duration", written, max)?,
             None => DEFAULT_DURATION.min(max),
         },
         max,
-        pending_ttl: read("pending_ttl", &options.pending_ttl, span::LONGEST)?,
+        max_total,
+        max_ahead: duration("max_ahead", &options.max_ahead, span::LONGEST)?,
+        pending_ttl: duration("pending_ttl", &options.pending_ttl, span::LONGEST)?,
+        denial_pause: match span::micros(&interval("denial_pause", &options.denial_pause)?) {
+            Some(0) => 0,
+            _ => duration("denial_pause", &options.denial_pause, span::LONGEST)?,
+        },
+        break_glass_max: duration("break_glass_max", &options.break_glass_max, span::LONGEST)?,
+        review_within: duration("review_within", &options.review_within, span::LONGEST)?,
     })
 }
 
@@ -286,8 +89,51 @@ impl Durations {
     fn spell(&self, options: &mut Options) {
         options.default_duration = Some(span::text(self.default));
         options.max_duration = span::text(self.max);
+        options.max_total = self.max_total.map(span::text);
+        options.max_ahead = span::text(self.max_ahead);
         options.pending_ttl = span::text(self.pending_ttl);
+        options.denial_pause = span::text(self.denial_pause);
+        options.break_glass_max = span::text(self.break_glass_max);
+        options.review_within = span::text(self.review_within);
     }
+}
+
+/// The functions of the rules. One that is not named again stays pinned as it was.
+struct Functions {
+    auto_approve: Option<Pinned>,
+    validate: Option<Pinned>,
+}
+
+/// What the columns of a scope are set to, $2 to $21 of the statements below.
+fn columns<'a>(options: &Options, durations: &Durations, functions: &Functions) -> Vec<DatumWithOid<'a>> {
+    let micros = |duration: i64| value(duration as f64);
+    let limit = |number: u32| value(i32::try_from(number).unwrap_or(i32::MAX));
+    let pinned = |function: &Option<Pinned>| match function {
+        Some(function) => json_arg(serde_json::to_value(function).unwrap_or_default()),
+        None => DatumWithOid::null_oid(pg_sys::JSONBOID),
+    };
+    vec![
+        optional(options.description.clone()),
+        optional(options.key_type.map(|key_type| key_type.name())),
+        value(options.allow_all_rows),
+        value(options.requesters.is_none()),
+        micros(durations.default),
+        micros(durations.max),
+        optional(durations.max_total.map(|total| total as f64)),
+        micros(durations.max_ahead),
+        micros(durations.pending_ttl),
+        optional(options.reason_pattern.clone()),
+        limit(options.max_pending),
+        limit(options.max_grants),
+        micros(durations.denial_pause),
+        pinned(&functions.auto_approve),
+        pinned(&functions.validate),
+        micros(durations.break_glass_max),
+        micros(durations.review_within),
+        value(options.break_glass_block_overdue),
+        value(options.on_end.name()),
+        value(options.enabled),
+    ]
 }
 
 fn role_of_option(option: &str, name: &str) -> Outcome<Oid> {
@@ -339,19 +185,66 @@ fn write_approvers(owner: &Owner, scope: i32, options: &Options) -> Outcome<()> 
     Ok(())
 }
 
-fn write_requesters(owner: &Owner, scope: i32, options: &Options) -> Outcome<()> {
-    owner.run("DELETE FROM jit_private.requesters r WHERE r.scope_id = $1", &[value(scope)]);
+/// A list of roles, of which each goes into the table once.
+fn write_roles(
+    owner: &Owner,
+    scope: i32,
+    option: &str,
+    names: Option<&[String]>,
+    [delete, insert]: [&'static str; 2],
+) -> Outcome<()> {
+    owner.run(delete, &[value(scope)]);
     let mut written = BTreeSet::new();
-    for (at, name) in options.requesters.iter().flatten().enumerate() {
-        let role = role_of_option(&format!("requesters[{at}]"), name)?;
+    for (at, name) in names.into_iter().flatten().enumerate() {
+        let role = role_of_option(&format!("{option}[{at}]"), name)?;
         if written.insert(role.to_u32()) {
-            owner.run(
-                "INSERT INTO jit_private.requesters (scope_id, role, role_id, origin) VALUES ($1, $2, $3, $4)",
-                &[value(scope), value(name.as_str()), value(role), value(origin::current().to_string())],
-            );
+            let origin = origin::current();
+            owner.run(insert, &[value(scope), value(name.as_str()), value(role), value(origin)]);
         }
     }
     Ok(())
+}
+
+fn write_requesters(owner: &Owner, scope: i32, options: &Options) -> Outcome<()> {
+    let statements = [
+        "DELETE FROM jit_private.requesters r WHERE r.scope_id = $1",
+        "INSERT INTO jit_private.requesters (scope_id, role, role_id, origin) VALUES ($1, $2, $3, $4)",
+    ];
+    write_roles(owner, scope, "requesters", options.requesters.as_deref(), statements)
+}
+
+fn write_break_glass(owner: &Owner, scope: i32, options: &Options) -> Outcome<()> {
+    let statements = [
+        "DELETE FROM jit_private.break_glass b WHERE b.scope_id = $1",
+        "INSERT INTO jit_private.break_glass (scope_id, role, role_id, origin) VALUES ($1, $2, $3, $4)",
+    ];
+    write_roles(owner, scope, "break_glass", options.break_glass.as_deref(), statements)
+}
+
+/// Pins the functions that are named; `old` has those that are not named again.
+fn functions(
+    owner: &Owner,
+    who: &Identity,
+    options: &Options,
+    old: Option<(&Scope, &Value)>,
+) -> Outcome<Functions> {
+    let pin = |option: &str, name: &Option<String>, before: fn(&Scope) -> &Option<Pinned>, result: Oid| {
+        if let Some((scope, changes)) = old
+            && changes.get(option).is_none()
+        {
+            return Ok(before(scope).clone());
+        }
+        name.as_ref().map(|name| pinned::pin(owner, who, option, name, result)).transpose()
+    };
+    Ok(Functions {
+        auto_approve: pin(
+            "auto_approve",
+            &options.auto_approve,
+            |scope| &scope.auto_approve,
+            pg_sys::BOOLOID,
+        )?,
+        validate: pin("validate", &options.validate, |scope| &scope.validate, pg_sys::TEXTOID)?,
+    })
 }
 
 fn valid_name(name: &str) -> bool {
@@ -374,25 +267,21 @@ fn create(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, options: Option<
     let durations = durations(&options)?;
     durations.spell(&mut options);
     check_pattern(&owner, options.reason_pattern.as_deref())?;
+    let functions = functions(&owner, &who, &options, None)?;
+    let made_anew = rule_change::has_existed(&owner, name);
+    let mut values = vec![value(name)];
+    values.extend(columns(&options, &durations, &functions));
     let made = owner.first(
-        "INSERT INTO jit_private.scopes (name, description, key_type, allow_all_rows, anyone_may_ask, default_duration,
-                                 max_duration, pending_ttl, reason_pattern, on_end, enabled, created_at)
+        "INSERT INTO jit_private.scopes (
+             name, description, key_type, allow_all_rows, anyone_may_ask, default_duration, max_duration, max_total, max_ahead,
+             pending_ttl, reason_pattern, max_pending, max_grants, denial_pause, auto_approve, validate, break_glass_max,
+             review_within, break_glass_block_overdue, on_end, enabled, created_at)
          VALUES ($1, $2, $3, $4, $5, $6 * interval '1 microsecond', $7 * interval '1 microsecond',
-                 $8 * interval '1 microsecond', $9, $10, $11, clock_timestamp())
+                 $8 * interval '1 microsecond', $9 * interval '1 microsecond', $10 * interval '1 microsecond', $11, $12, $13,
+                 $14 * interval '1 microsecond', $15, $16, $17 * interval '1 microsecond', $18 * interval '1 microsecond',
+                 $19, $20, $21, clock_timestamp())
          ON CONFLICT DO NOTHING RETURNING id",
-        &[
-            value(name),
-            optional(options.description.clone()),
-            optional(options.key_type.map(|key_type| key_type.name())),
-            value(options.allow_all_rows),
-            value(options.requesters.is_none()),
-            value(durations.default as f64),
-            value(durations.max as f64),
-            value(durations.pending_ttl as f64),
-            optional(options.reason_pattern.clone()),
-            value(options.on_end.name()),
-            value(options.enabled),
-        ],
+        &values,
         |row| row.must::<i32>(1),
     );
     let Some(id) = made else {
@@ -404,6 +293,10 @@ fn create(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, options: Option<
     };
     write_approvers(&owner, id, &options)?;
     write_requesters(&owner, id, &options)?;
+    write_break_glass(&owner, id, &options)?;
+    if made_anew {
+        rule_change::note(&owner, &who, name, durations.pending_ttl);
+    }
     let details = json!({ "options": options.to_map() });
     record(&owner, &who, Event { kind: "scope created", request: None, scope: name, details });
     Ok(())
@@ -417,12 +310,14 @@ fn alter(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, changes: Option<V
     let owner = Owner::enter()?;
     lock(&owner, name);
     let scope = required_for_admin(&owner, name)?;
-    let old = scope.options();
+    let old = scope.options(&owner);
     // Roles are bound again only where they are named again: a change of something else must
     // neither fail over a role that is gone nor take its namesake for it.
     let named_again = |option: &str| changes.get(option).is_some();
     let (approvers, requesters) = (named_again("approvers"), named_again("requesters"));
-    let mut new = old.changed(changes)?;
+    let break_glass = named_again("break_glass");
+    let pinned_again = named_again("auto_approve") || named_again("validate");
+    let mut new = old.changed(changes.clone())?;
     let durations = durations(&new)?;
     check_pattern(&owner, new.reason_pattern.as_deref())?;
     durations.spell(&mut new);
@@ -436,31 +331,26 @@ fn alter(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, changes: Option<V
             .detail("Access to it has been asked for; keys on record would come to mean other rows.")
             .hint("Make a new scope with the other key_type."));
     }
+    let functions = functions(&owner, &who, &new, Some((&scope, &changes)))?;
     let difference = old.difference(&new);
-    if difference.is_empty() && !approvers && !requesters {
+    if difference.is_empty() && !approvers && !requesters && !break_glass && !pinned_again {
         return Ok(());
     }
     let stopped = old.enabled && !new.enabled;
+    let mut values = vec![value(scope.id)];
+    values.extend(columns(&new, &durations, &functions));
+    values.push(value(i64::from(stopped)));
     owner.run(
-        "UPDATE jit_private.scopes SET description = $2, key_type = $3, allow_all_rows = $4, anyone_may_ask = $5,
+        "UPDATE jit_private.scopes
+            SET description = $2, key_type = $3, allow_all_rows = $4, anyone_may_ask = $5,
                 default_duration = $6 * interval '1 microsecond', max_duration = $7 * interval '1 microsecond',
-                pending_ttl = $8 * interval '1 microsecond', reason_pattern = $9, on_end = $10, enabled = $11,
-                epoch = epoch + $12
+                max_total = $8 * interval '1 microsecond', max_ahead = $9 * interval '1 microsecond',
+                pending_ttl = $10 * interval '1 microsecond', reason_pattern = $11, max_pending = $12, max_grants = $13,
+                denial_pause = $14 * interval '1 microsecond', auto_approve = $15, validate = $16,
+                break_glass_max = $17 * interval '1 microsecond', review_within = $18 * interval '1 microsecond',
+                break_glass_block_overdue = $19, on_end = $20, enabled = $21, epoch = epoch + $22
           WHERE id = $1",
-        &[
-            value(scope.id),
-            optional(new.description.clone()),
-            optional(new.key_type.map(|key_type| key_type.name())),
-            value(new.allow_all_rows),
-            value(new.requesters.is_none()),
-            value(durations.default as f64),
-            value(durations.max as f64),
-            value(durations.pending_ttl as f64),
-            optional(new.reason_pattern.clone()),
-            value(new.on_end.name()),
-            value(new.enabled),
-            value(i64::from(stopped)),
-        ],
+        &values,
     );
     if approvers {
         write_approvers(&owner, scope.id, &new)?;
@@ -468,8 +358,21 @@ fn alter(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, changes: Option<V
     if requesters {
         write_requesters(&owner, scope.id, &new)?;
     }
-    let details =
-        json!({ "changes": difference, "bound_again": { "approvers": approvers, "requesters": requesters } });
+    if break_glass {
+        write_break_glass(&owner, scope.id, &new)?;
+    }
+    // To describe a scope and to stop it are no changes of what it takes to get access.
+    let matters =
+        difference.keys().any(|option| option != "description" && !(option == "enabled" && stopped));
+    if matters || approvers || requesters || break_glass || pinned_again {
+        rule_change::note(&owner, &who, name, scope.pending_ttl.max(durations.pending_ttl));
+    }
+    let details = json!({
+        "changes": difference,
+        "bound_again": {
+            "approvers": approvers, "requesters": requesters, "break_glass": break_glass, "functions": pinned_again
+        },
+    });
     record(&owner, &who, Event { kind: "scope altered", request: None, scope: name, details });
     if stopped {
         stop(&owner, &who, &scope, "scope disabled");
@@ -488,7 +391,8 @@ fn drop(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>) -> Outcome<()> {
         "UPDATE jit_private.scopes SET enabled = false, dropped_at = clock_timestamp(), epoch = epoch + 1 WHERE id = $1",
         &[value(scope.id)],
     );
-    let details = json!({ "options": scope.options().to_map() });
+    rule_change::note(&owner, &who, name, scope.pending_ttl);
+    let details = json!({ "options": scope.options(&owner).to_map() });
     record(&owner, &who, Event { kind: "scope dropped", request: None, scope: name, details });
     stop(&owner, &who, &scope, "scope dropped");
     Ok(())
@@ -506,7 +410,8 @@ fn lock(owner: &Owner, name: &str) {
 /// Ends every grant of the scope and closes its requests, waiting for nobody. What is under way in
 /// other transactions belongs to the old epoch and is dead when it commits.
 fn stop(owner: &Owner, who: &Identity, scope: &Scope, kind: &'static str) {
-    ending::end_scope(owner, who, scope.id, kind);
+    let all = ending::Matching { scope: Some(scope.id), grantee: None };
+    ending::end_all(owner, who, &all, kind, None);
     request::close_scope(owner, who, scope.id, kind);
 }
 

@@ -6,8 +6,8 @@ use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
 use super::args::value;
-use super::review;
-use super::scope::Scope;
+use super::rules::Scope;
+use super::{break_glass, review};
 use crate::errors::{Outcome, settle};
 use crate::identity::{self, Identity};
 use crate::privileged::Owner;
@@ -38,14 +38,12 @@ fn oversees(scope: i32) -> Outcome<bool> {
     Ok(approves && who.refuse_shared().is_ok() || is_admin(&owner, &who) || is_auditor(&owner, &who))
 }
 
-/// Whether row-level security binds the acting role, and why not.
-fn bypass(owner: &Owner, who: &Identity) -> Option<&'static str> {
+/// Why row-level security does not bind the role, if it does not.
+pub fn bypass(owner: &Owner, role: Oid) -> Option<&'static str> {
     owner
-        .first(
-            "SELECT r.rolsuper, r.rolbypassrls FROM pg_roles r WHERE r.oid = $1",
-            &[value(who.actor.id)],
-            |row| (row.must::<bool>(1), row.must::<bool>(2)),
-        )
+        .first("SELECT r.rolsuper, r.rolbypassrls FROM pg_roles r WHERE r.oid = $1", &[value(role)], |row| {
+            (row.must::<bool>(1), row.must::<bool>(2))
+        })
         .and_then(|role| match role {
             (true, _) => Some("a superuser sees every row: row-level security does not bind it"),
             (_, true) => Some("the role has BYPASSRLS: row-level security does not bind it"),
@@ -68,7 +66,7 @@ fn whoami() -> Outcome<WhoAmI> {
     let owner = Owner::enter()?;
     let names = |roles: Vec<Oid>| roles.into_iter().filter_map(identity::role_name).collect::<Vec<_>>();
     let shared = identity::is_shared_login(who.login.id);
-    let bypass = bypass(&owner, &who);
+    let bypass = bypass(&owner, who.actor.id);
     let mut why = Vec::new();
     if identity::is_shared_login(who.actor.id) {
         why.push("the acting role is named in jit_rls.shared_logins: it holds, asks and decides nothing until SET ROLE");
@@ -129,6 +127,13 @@ fn jit_may_decide(request: Option<i64>) -> bool {
     let Some(id) = request else { return false };
     let who = Identity::current();
     settle(Owner::enter().map(|owner| review::could_approve(&owner, &who, id)))
+}
+
+#[pg_extern(sql = false)]
+fn jit_may_review(request: Option<i64>) -> bool {
+    let Some(id) = request else { return false };
+    let who = Identity::current();
+    settle(Owner::enter().map(|owner| break_glass::could_review(&owner, &who, id)))
 }
 
 #[pg_extern(sql = false)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::backoff::{Backoff, Throttle, sleep_until};
 use super::enforce::Enforcement;
 use super::step::{BATCH, Outcome, Step, Stop, transaction};
-use super::{endings, names, notify, requests, shared};
+use super::{endings, names, notify, requests, reviews, shared, starts};
 use crate::check::{clock, replica};
 
 /// However quiet it is, the worker looks once in this time: what a superuser changed by hand
@@ -29,7 +29,12 @@ SELECT (extract(epoch FROM greatest(least(d.at, c.now + interval '1 day'), c.now
                 AND NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id)
               ORDER BY g.ends_at LIMIT 1),
             (SELECT r.lapses_at FROM jit_private.requests r
-              WHERE r.state = 'pending' AND r.origin = jit.origin() ORDER BY r.lapses_at LIMIT 1)
+              WHERE r.state = 'pending' AND r.origin = jit.origin() ORDER BY r.lapses_at LIMIT 1),
+            (SELECT g.starts_at FROM jit_private.grants g
+              WHERE g.asked_by IS NOT NULL AND g.tidied_at IS NULL AND g.origin = jit.origin() ORDER BY g.starts_at LIMIT 1),
+            (SELECT r.review_due FROM jit_private.requests r
+              WHERE r.review_due IS NOT NULL AND r.reviewed_at IS NULL AND r.escalated_at IS NULL AND r.origin = jit.origin()
+              ORDER BY r.review_due LIMIT 1)
         ) AS at) d
  WHERE d.at IS NOT NULL";
 
@@ -42,6 +47,8 @@ pub struct Pass {
     enforcement: Enforcement,
     expire: Step,
     lapse: Step,
+    start: Step,
+    escalate: Step,
     drop_stale: Step,
     send: Step,
     end_dead: Step,
@@ -84,6 +91,14 @@ impl Wake {
         }
         Ok(handled)
     }
+
+    /// The same for a step whose batches are its own: as long as there was something, there may be more.
+    fn some(&mut self, outcome: Outcome<i64>) -> Result<(), Gone> {
+        if self.take(outcome)?.unwrap_or(0) > 0 {
+            self.within(Duration::ZERO);
+        }
+        Ok(())
+    }
 }
 
 impl Pass {
@@ -96,6 +111,8 @@ impl Pass {
             enforcement: Enforcement::default(),
             expire: Step::new("put expired grants on record"),
             lapse: Step::new("put lapsed requests on record"),
+            start: Step::new("start scheduled grants"),
+            escalate: Step::new("escalate overdue reviews"),
             drop_stale: Step::new("drop stale notifications"),
             send: Step::new("notify"),
             end_dead: Step::new("end the grants of disabled scopes"),
@@ -125,6 +142,8 @@ impl Pass {
         let expired = wake.count(self.expire.attempt(endings::expire))?;
         shared::report(|status| status.ended += expired);
         wake.count(self.lapse.attempt(requests::lapse))?;
+        wake.some(self.start.attempt(starts::start))?;
+        wake.count(self.escalate.attempt(reviews::escalate))?;
         let minute = self.minute.pass(Instant::now());
         if minute {
             wake.take(self.drop_stale.attempt(notify::drop_stale))?;

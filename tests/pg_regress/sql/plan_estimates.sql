@@ -3,7 +3,7 @@
 SELECT jit.create_scope('s', '{"key_type": "int", "allow_all_rows": true, "approvers": {"support_lead": 1}}');
 SELECT jit.create_scope('t', '{"key_type": "text", "approvers": {"support_lead": 1}}');
 SELECT jit.create_scope('u', '{"key_type": "uuid", "approvers": {"support_lead": 1}}');
-SELECT jit.create_scope('many', '{"key_type": "int", "approvers": {"support_lead": 1}}');
+SELECT jit.create_scope('many', '{"key_type": "int", "max_pending": 1000, "max_grants": 1000, "approvers": {"support_lead": 1}}');
 SELECT jit.create_scope('whole', '{"approvers": {"support_lead": 1}}');
 -- Key 1 is in half of the rows, key 2 in a tenth, the others in 8 each.
 CREATE TABLE skewed AS SELECT i AS id, CASE WHEN i % 2 = 0 THEN 1 WHEN i % 10 = 1 THEN 2 ELSE 3 + i / 20 END AS k FROM generate_series(1, 20000) i;

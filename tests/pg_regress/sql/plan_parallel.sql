@@ -1,7 +1,7 @@
 -- Each process of a parallel index scan would make the array of keys for itself, and they share their place in it: no such scan. Parallel
 -- sequential and bitmap scans go on.
 
-SELECT jit.create_scope('s', '{"key_type": "int", "approvers": {"support_lead": 1}}');
+SELECT jit.create_scope('s', '{"key_type": "int", "max_pending": 1000, "max_grants": 1000, "approvers": {"support_lead": 1}}');
 CREATE TABLE t AS SELECT i AS id, i / 100 AS k FROM generate_series(100, 20099) i;
 CREATE INDEX t_k ON t (k);
 CREATE INDEX t_id ON t (id);

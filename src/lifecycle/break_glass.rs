@@ -1,0 +1,183 @@
+//! Access at once, for those whom the rules name, to be reviewed afterwards.
+
+use pgrx::datum::Interval;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use serde_json::json;
+
+use super::args::{roles, timestamp, value};
+use super::request::{New, Request, checked_rows, checked_text, enabled, insert};
+use super::review::{self, Review};
+use super::rules::{Scope, all_belong};
+use super::{begin, deliberate, ending, grant, now, rule_change, span};
+use crate::audit::events::{Event, record};
+use crate::check::clock::timestamp_text;
+use crate::errors::{Outcome, Refusal, null_argument, settle};
+use crate::identity::Identity;
+use crate::privileged::Owner;
+
+/// An error unless login and actor both belong to the roles that may. What a scope's own checks say of a request is not
+/// asked: nobody is to be locked out over a ticket.
+fn check_may(owner: &Owner, scope: &Scope, who: &Identity) -> Outcome<()> {
+    let named = scope.break_glass_roles(owner);
+    if !all_belong(&who.person(), &named) {
+        let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+        return Err(Refusal::not_allowed(format!(
+            "\"{}\" may not break the glass of scope \"{}\"",
+            who.actor.name, scope.name
+        ))
+        .detail(format!(
+            "Login and acting role must both belong to one of: {}.",
+            if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+        ))
+        .hint("Ask in the ordinary way with jit_request()."));
+    }
+    rule_change::check(
+        &rule_change::lately(owner, &scope.name),
+        &who.person(),
+        &scope.name,
+        "takes no access",
+    )
+}
+
+/// Whether somebody's breaking of this scope's glass has not been reviewed in time.
+fn overdue(owner: &Owner, scope: &Scope, who: &Identity) -> Option<i64> {
+    owner.first(
+        "SELECT r.id FROM jit_private.requests r
+          WHERE r.review_due <= $3 AND r.reviewed_at IS NULL AND r.scope_id = $1 AND r.person && $2 ORDER BY r.id LIMIT 1",
+        &[value(scope.id), roles(&who.person()), timestamp(now())],
+        |row| row.must(1),
+    )
+}
+
+fn break_glass(
+    fcinfo: pg_sys::FunctionCallInfo,
+    scope: Option<&str>,
+    reason: Option<&str>,
+    key: Option<&str>,
+    duration: Option<Interval>,
+) -> Outcome<i64> {
+    let who = begin(c"jit_break_glass()")?;
+    deliberate::check(fcinfo, c"jit_break_glass")?;
+    who.refuse_shared()?;
+    let name = scope.ok_or_else(|| null_argument("jit_break_glass", "scope"))?;
+    let owner = Owner::enter()?;
+    let scope = enabled(&owner, name, &who)?;
+    check_may(&owner, &scope, &who).inspect_err(|_| {
+        crate::errors::log(format!(
+            "jit_rls: refused login \"{}\" acting as \"{}\" who tried to break the glass of scope \"{}\"",
+            who.login.name, who.actor.name, scope.name
+        ));
+    })?;
+    let reason = checked_text("a reason", reason)?;
+    let (key, all_rows) = checked_rows(&scope, key, false)?;
+    let duration = match &duration {
+        Some(duration) => span::checked("the duration", duration, scope.break_glass_max)?,
+        None => scope.default_duration.min(scope.break_glass_max),
+    };
+    if let Some(overdue) = overdue(&owner, &scope, &who).filter(|_| scope.break_glass_block_overdue) {
+        return Err(Refusal::wrong_state(format!(
+            "request {overdue}, which you broke the glass for, has not been reviewed"
+        ))
+        .detail("Scope rules say that nobody breaks it again before that.")
+        .hint(format!("Have an approver call jit_review({overdue}, ...), or ask with jit_request().")));
+    }
+    let taken_at = now();
+    let review_due = taken_at.saturating_add(scope.review_within);
+    let grantee = who.actor.clone();
+    let new = New { key, all_rows, grantee, reason, duration, starts_at: None, extends: None };
+    let id = insert(&owner, &who, &scope, &new, taken_at, Some(review_due)).ok_or_else(|| {
+        Refusal::wrong_state("the same is being asked for at this moment").hint("Try again.")
+    })?;
+    let window = grant::make(&owner, &Request::load(&owner, id)?, duration, &[]);
+    let details = json!({
+        "key": new.key, "all_rows": new.all_rows, "grantee": new.grantee.name, "reason": new.reason,
+        "ends_at": timestamp_text(window.ends_at), "review_due": timestamp_text(review_due),
+    });
+    record(&owner, &who, Event { kind: "break-glass", request: Some(id), scope: &scope.name, details });
+    Refusal::new(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        format!(
+            "jit_rls: \"{}\" has broken the glass of scope \"{}\", request {id}",
+            who.actor.name, scope.name
+        ),
+    )
+    .detail(format!(
+        "Access until {}; to be reviewed until {}.",
+        timestamp_text(window.ends_at),
+        timestamp_text(review_due)
+    ))
+    .hint(format!("Give it back with jit_release({id}) when you are done."))
+    .warn();
+    Ok(id)
+}
+
+fn judge(
+    fcinfo: pg_sys::FunctionCallInfo,
+    id: Option<i64>,
+    justified: Option<bool>,
+    comment: Option<&str>,
+) -> Outcome<()> {
+    let who = begin(c"jit_review()")?;
+    deliberate::check(fcinfo, c"jit_review")?;
+    who.refuse_shared()?;
+    let id = id.ok_or_else(|| null_argument("jit_review", "request"))?;
+    let justified = justified.ok_or_else(|| null_argument("jit_review", "justified"))?;
+    let comment = checked_text("a comment", comment)?;
+    let owner = Owner::enter()?;
+    let request = Request::load_locked(&owner, id)?;
+    let Some(scope) = Scope::by_id(&owner, request.scope_id) else {
+        return Err(Refusal::wrong_state(format!("scope \"{}\" has been dropped", request.scope))
+            .hint("There are no approvers any more who could review it."));
+    };
+    let by = review::logged(review::may_approve(&request, &scope, &who), &request, &who, "review")?;
+    if !request.break_glass {
+        return Err(Refusal::wrong_state(format!("request {id} was not made by breaking the glass"))
+            .hint("A request that is pending is decided with jit_approve() or jit_deny()."));
+    }
+    if request.reviewed {
+        return Err(Refusal::wrong_state(format!("request {id} has been reviewed"))
+            .hint("SELECT * FROM jit.pending_reviews shows what waits for one."));
+    }
+    owner.run("UPDATE jit_private.requests SET reviewed_at = clock_timestamp() WHERE id = $1", &[value(id)]);
+    let decision = if justified { "justified" } else { "unjustified" };
+    let review = Review { decision, stage: None, by: &by, comment: Some(&comment), duration: None };
+    review::write_review(&owner, &who, id, &review);
+    let details = json!({ "justified": justified, "comment": comment, "as": by.roles, "through": by.paths });
+    record(&owner, &who, Event { kind: "reviewed", request: Some(id), scope: &scope.name, details });
+    if !justified && ending::check_live(&owner, &request, Some(&scope)).is_ok() {
+        ending::end(&owner, &who, &request, "revoked", Some(&comment));
+    }
+    Ok(())
+}
+
+/// Whether this session could review it. What `jit.pending_reviews` shows.
+pub fn could_review(owner: &Owner, who: &Identity, id: i64) -> bool {
+    let Ok(request) = Request::load(owner, id) else { return false };
+    let Some(scope) = Scope::by_id(owner, request.scope_id) else { return false };
+    request.break_glass
+        && !request.reviewed
+        && who.refuse_shared().is_ok()
+        && review::may_approve(&request, &scope, who).is_ok()
+}
+
+#[pg_extern(sql = false)]
+fn jit_break_glass(
+    scope: Option<&str>,
+    reason: Option<&str>,
+    key: Option<&str>,
+    duration: Option<Interval>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> i64 {
+    settle(break_glass(fcinfo, scope, reason, key, duration))
+}
+
+#[pg_extern(sql = false)]
+fn jit_review(
+    request: Option<i64>,
+    justified: Option<bool>,
+    comment: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) {
+    settle(judge(fcinfo, request, justified, comment));
+}

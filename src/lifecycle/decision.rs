@@ -1,0 +1,71 @@
+//! What an approved request becomes, whoever has approved it.
+
+use pgrx::pg_sys::Oid;
+use serde_json::{Value, json};
+
+use super::request::Request;
+use super::rules::Scope;
+use super::{extend, grant, limits, rule_change};
+use crate::audit::events::{Event, record};
+use crate::check::clock::timestamp_text;
+use crate::errors::Outcome;
+use crate::identity::Identity;
+use crate::privileged::Owner;
+
+/// A yes that suffices.
+pub struct Approval<'a> {
+    /// A role, or a function.
+    pub by: &'a str,
+    /// What was asked for, or less. Microseconds.
+    pub duration: i64,
+    /// Whom the grant must not serve.
+    pub approved_by: Vec<Oid>,
+    /// For the event.
+    pub details: Value,
+}
+
+/// Makes the grant, or lengthens the one that the request is about, with the event.
+pub fn approved(
+    owner: &Owner,
+    who: &Identity,
+    request: &Request,
+    scope: &Scope,
+    approval: Approval<'_>,
+) -> Outcome<()> {
+    let Approval { by, duration, mut approved_by, mut details } = approval;
+    let changers = rule_change::lately(owner, &scope.name);
+    for served in [&request.person[..], &[request.grantee.id]] {
+        rule_change::check(&changers, served, &scope.name, "is served by nothing that is approved")?;
+    }
+    approved_by.extend(changers.into_iter().flat_map(|changer| changer.person));
+    approved_by.sort_unstable_by_key(|role| role.to_u32());
+    approved_by.dedup();
+
+    let frozen = request.frozen.as_ref();
+    let most = frozen.map_or(0, |frozen| frozen.max_duration).min(scope.max_duration);
+    let duration = duration.min(most);
+    let kind = match request.extends {
+        None => {
+            limits::check_holding(owner, scope, request.grantee.id)?;
+            request.decide(owner, by, "approved")?;
+            let window = grant::make(owner, request, duration, &approved_by);
+            details["starts_at"] = json!(timestamp_text(window.starts_at));
+            details["ends_at"] = json!(timestamp_text(window.ends_at));
+            "approved"
+        }
+        Some(extended) => {
+            let most = frozen.map_or(0, |frozen| frozen.max_total).min(scope.max_total());
+            request.decide(owner, by, "approved")?;
+            let ends = extend::lengthen(owner, extended, scope, duration, most, &approved_by)?;
+            details["extends"] = json!(extended);
+            details["ended_at"] = json!(timestamp_text(ends.before));
+            details["ends_at"] = json!(timestamp_text(ends.after));
+            "extended"
+        }
+    };
+    details["grantee"] = json!(request.grantee.name);
+    details["key"] = json!(request.key);
+    details["all_rows"] = json!(request.all_rows);
+    record(owner, who, Event { kind, request: Some(request.id), scope: &scope.name, details });
+    Ok(())
+}

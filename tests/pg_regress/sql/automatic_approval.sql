@@ -1,0 +1,191 @@
+-- Functions of the rules: one that may approve in the place of people, one that may refuse a request.
+
+CREATE SCHEMA app;
+CREATE ROLE app_admin LOGIN;
+GRANT USAGE, CREATE ON SCHEMA app TO app_admin;
+GRANT USAGE ON SCHEMA app TO PUBLIC;
+GRANT EXECUTE ON FUNCTION jit.create_scope(text, jsonb), jit.alter_scope(text, jsonb) TO app_admin;
+\c - app_admin
+CREATE FUNCTION app.short(r jit.requests) RETURNS boolean LANGUAGE sql AS $$ SELECT r.duration <= interval '1 hour' AND r.login <> 'carol' $$;
+SELECT jit.create_scope('s', '{"key_type": "int", "auto_approve": "app.short", "denial_pause": "0", "approvers": {"support_lead": 1}}');
+SELECT auto_approve - 'hash' - 'owner_id' AS auto_approve FROM jit.scopes; \echo :SQLSTATE
+\c - postgres
+SELECT auto_approve - 'hash' - 'owner_id' AS auto_approve FROM jit.scopes;
+
+\c - alice
+SELECT jit_request('s', 'refund', key => '1', duration => '1 hour') AS id \gset
+SELECT jit_active('s', 1);
+SELECT state, decided_by FROM jit.my_requests WHERE id = :id;
+\c - postgres
+SELECT kind, login, details - 'starts_at' - 'ends_at' AS details FROM jit.events WHERE request_id = :id ORDER BY id;
+SELECT approved_by::regrole[] FROM jit.grants WHERE id = :id;
+-- No: people are asked.
+\c - alice
+SELECT jit_request('s', 'refund', key => '2', duration => '2 hours') AS id \gset
+SELECT jit_active('s', 2);
+\c - bob
+SELECT id = :id FROM jit.pending;
+SELECT jit_approve(:id);
+\c - carol
+SELECT jit_request('s', 'refund', key => '2', duration => '1 minute') > 0 AS asked;
+SELECT jit_active('s', 2);
+-- An extension as well.
+\c - postgres
+SELECT jit.alter_scope('s', '{"max_total": "1 day"}');
+\c - alice
+SELECT jit_extend(id, '30 minutes', 'longer') > 0 AS asked FROM jit.my_grants WHERE key = '1';
+SELECT ends_at - starts_at AS lasts FROM jit.my_grants WHERE key = '1';
+
+-- It is not what it was: somebody else's body, options or owner. Each time a human is asked.
+\c - app_admin
+CREATE OR REPLACE FUNCTION app.short(r jit.requests) RETURNS boolean LANGUAGE sql AS $$ SELECT true $$;
+\c - carol
+SELECT jit_request('s', 'refund', key => '10') > 0 AS asked;
+SELECT jit_active('s', 10);
+\c - app_admin
+CREATE OR REPLACE FUNCTION app.short(r jit.requests) RETURNS boolean LANGUAGE sql AS $$ SELECT r.duration <= interval '1 hour' AND r.login <> 'carol' $$;
+ALTER FUNCTION app.short SET search_path = app;
+\c - alice
+SELECT jit_request('s', 'refund', key => '11') > 0 AS asked;
+SELECT jit_active('s', 11);
+\c - app_admin
+ALTER FUNCTION app.short RESET search_path;
+\c - postgres
+ALTER FUNCTION app.short OWNER TO frank;
+\c - alice
+SELECT jit_request('s', 'refund', key => '12') > 0 AS asked;
+SELECT jit_active('s', 12);
+\c - postgres
+ALTER FUNCTION app.short OWNER TO app_admin;
+\c - alice
+SELECT jit_request('s', 'refund', key => '13') > 0 AS asked;
+SELECT jit_active('s', 13);
+\c - postgres
+ALTER FUNCTION app.short RENAME TO long;
+\c - alice
+SELECT jit_request('s', 'refund', key => '14') > 0 AS asked;
+SELECT jit_active('s', 14);
+\c - postgres
+ALTER FUNCTION app.long RENAME TO short;
+SELECT request_id - (SELECT min(request_id) FROM jit.events WHERE kind = 'left to people') AS request, details
+  FROM jit.events WHERE kind = 'left to people' ORDER BY id;
+
+-- NULL, and an error: what it has written in between is gone.
+CREATE TABLE app.notes (note text);
+GRANT ALL ON app.notes TO app_admin;
+\c - app_admin
+CREATE FUNCTION app.odd(r jit.requests) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO app.notes VALUES (r.key || ' ' || current_user || ' ' || session_user);
+    IF r.key = '20' THEN RETURN NULL; END IF;
+    IF r.key = '21' THEN RAISE EXCEPTION 'out of order'; END IF;
+    IF r.key = '22' THEN RETURN length(current_setting('search_path')) > 100; END IF;
+    RETURN true;
+END $$;
+SELECT jit.alter_scope('s', '{"auto_approve": "app.odd"}');
+\c - alice
+SET search_path = app, public;
+SELECT jit_request('s', 'refund', key => k::text) > 0 AS asked FROM generate_series(20, 23) k;
+SELECT k FROM generate_series(20, 23) k WHERE jit_active('s', k);
+SELECT current_user, current_setting('search_path');
+\c - postgres
+TABLE app.notes;
+SELECT details FROM jit.events WHERE kind = 'left to people' AND details->>'automatic' = 'app.odd' ORDER BY id;
+
+-- The owner of the function is not served by it; nor can they be by way of a group.
+GRANT oncall TO alice, app_admin;
+\c - alice
+SELECT jit_request('s', 'tonight', key => '30', grantee => 'oncall') > 0 AS asked;
+SELECT jit_active('s', 30);
+\c - postgres
+REVOKE oncall FROM app_admin;
+\c - alice
+SELECT jit_request('s', 'tonight', key => '31', grantee => 'oncall') > 0 AS asked;
+SELECT jit_active('s', 31);
+\c - postgres
+GRANT oncall TO app_admin;
+\c - app_admin
+SELECT jit_active('s', 31);
+\c - postgres
+REVOKE oncall FROM app_admin, alice;
+SELECT details FROM jit.events WHERE kind = 'left to people' ORDER BY id DESC LIMIT 1;
+
+-- It cannot be made to decide for anybody, nor to become us.
+\c - app_admin
+CREATE FUNCTION app.greedy(r jit.requests) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM public.jit_approve(r.id);
+    RETURN true;
+END $$;
+CREATE FUNCTION app.becomes(r jit.requests) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RESET ROLE;
+    RETURN true;
+END $$;
+CREATE FUNCTION app.reads(r jit.requests) RETURNS boolean LANGUAGE sql AS $$ SELECT count(*) >= 0 FROM jit.requests $$;
+SELECT jit.alter_scope('s', '{"auto_approve": "app.greedy"}');
+\c - alice
+SELECT jit_request('s', 'refund', key => '40') > 0 AS asked;
+\c - app_admin
+SELECT jit.alter_scope('s', '{"auto_approve": "app.becomes"}');
+\c - alice
+SELECT jit_request('s', 'refund', key => '41') > 0 AS asked;
+\c - app_admin
+SELECT jit.alter_scope('s', '{"auto_approve": "app.reads"}');
+\c - alice
+SELECT jit_request('s', 'refund', key => '42') > 0 AS asked;
+SELECT k FROM generate_series(40, 42) k WHERE jit_active('s', k);
+\c - postgres
+SELECT details FROM jit.events WHERE kind = 'left to people' ORDER BY id DESC LIMIT 3;
+
+-- validate: a message refuses.
+\c - app_admin
+CREATE FUNCTION app.ticket(r jit.requests) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    IF r.reason = 'explode' THEN RAISE EXCEPTION 'the ticket system does not answer'; END IF;
+    RETURN CASE WHEN r.reason !~ '^T-[0-9]+' THEN 'name a ticket, as in T-123' END;
+END $$;
+SELECT jit.alter_scope('s', '{"auto_approve": null, "validate": "app.ticket"}');
+\c - alice
+SELECT jit_request('s', 'refund', key => '50'); \echo :SQLSTATE
+SELECT jit_request('s', 'explode', key => '50'); \echo :SQLSTATE
+SELECT jit_request('s', 'T-981', key => '50') > 0 AS asked;
+SELECT count(*) FROM jit.my_requests WHERE key = '50';
+\c - app_admin
+CREATE OR REPLACE FUNCTION app.ticket(r jit.requests) RETURNS text LANGUAGE sql AS $$ SELECT NULL $$;
+\c - alice
+SELECT jit_request('s', 'whatever', key => '51'); \echo :SQLSTATE
+\c - app_admin
+SELECT jit.alter_scope('s', '{"validate": "app.ticket"}');
+\c - alice
+SELECT jit_request('s', 'whatever', key => '51') > 0 AS asked;
+-- Other options do not pin it again.
+\c - app_admin
+CREATE OR REPLACE FUNCTION app.ticket(r jit.requests) RETURNS text LANGUAGE sql AS $$ SELECT NULL::text $$;
+SELECT jit.alter_scope('s', '{"description": "same rules"}');
+\c - alice
+SELECT jit_request('s', 'whatever', key => '52'); \echo :SQLSTATE
+
+-- Bad input.
+\c - app_admin
+CREATE FUNCTION app.wrong_result(r jit.requests) RETURNS int LANGUAGE sql AS $$ SELECT 1 $$;
+CREATE FUNCTION app.many(r jit.requests) RETURNS SETOF boolean LANGUAGE sql AS $$ SELECT true $$;
+CREATE FUNCTION app.wrong_argument(bigint) RETURNS boolean LANGUAGE sql AS $$ SELECT true $$;
+SELECT jit.alter_scope('s', '{"auto_approve": "app.nowhere"}'); \echo :SQLSTATE
+SELECT jit.alter_scope('s', '{"auto_approve": "short"}'); \echo :SQLSTATE
+SELECT jit.alter_scope('s', '{"auto_approve": "app.short(jit.requests)"}'); \echo :SQLSTATE
+SELECT jit.alter_scope('s', '{"auto_approve": "app.wrong_result"}'); \echo :SQLSTATE
+SELECT jit.alter_scope('s', '{"auto_approve": "app.many"}'); \echo :SQLSTATE
+SELECT jit.alter_scope('s', '{"auto_approve": "app.wrong_argument"}'); \echo :SQLSTATE
+SELECT jit.alter_scope('s', '{"validate": "app.short"}'); \echo :SQLSTATE
+SELECT jit.alter_scope('s', '{"auto_approve": ""}'); \echo :SQLSTATE
+SELECT jit.alter_scope('s', '{"auto_approve": 1}'); \echo :SQLSTATE
+-- Nobody has somebody else's function run as that other.
+\c - postgres
+CREATE FUNCTION app.superusers(r jit.requests) RETURNS boolean LANGUAGE sql AS $$ SELECT true $$;
+\c - app_admin
+SELECT jit.alter_scope('s', '{"auto_approve": "app.superusers"}'); \echo :SQLSTATE
+\c - postgres
+DROP SCHEMA app CASCADE;
+DROP OWNED BY app_admin;
+DROP ROLE app_admin;
