@@ -5,6 +5,7 @@ use serde_json::json;
 use super::decision;
 use super::pinned::{Answer, Pinned};
 use super::request::Request;
+use super::rule_change;
 use super::rules::Scope;
 use crate::audit::events::{Event, record};
 use crate::errors::{Outcome, Refusal, shown_up_to};
@@ -67,6 +68,7 @@ pub fn approve(owner: Owner, who: &Identity, scope: &Scope, request: i64) -> Out
                 by: &pinned.function,
                 duration: request.duration,
                 approved_by: vec![writer],
+                changers: rule_change::lately(&owner, &scope.name),
                 details: json!({ "automatic": pinned.function, "owner": pinned.owner }),
             };
             decision::approved(&owner, who, &request, scope, decision)?;

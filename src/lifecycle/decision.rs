@@ -4,8 +4,9 @@ use pgrx::pg_sys::Oid;
 use serde_json::{Value, json};
 
 use super::request::Request;
+use super::rule_change::{self, Changer};
 use super::rules::Scope;
-use super::{extend, grant, limits, rule_change};
+use super::{extend, grant, limits};
 use crate::audit::events::{Event, record};
 use crate::check::clock::timestamp_text;
 use crate::errors::Outcome;
@@ -18,8 +19,9 @@ pub struct Approval<'a> {
     pub by: &'a str,
     /// What was asked for, or less. Microseconds.
     pub duration: i64,
-    /// Whom the grant must not serve.
+    /// Whom the grant must not serve; beside those who have changed the rules.
     pub approved_by: Vec<Oid>,
+    pub changers: Vec<Changer>,
     /// For the event.
     pub details: Value,
 }
@@ -32,8 +34,7 @@ pub fn approved(
     scope: &Scope,
     approval: Approval<'_>,
 ) -> Outcome<()> {
-    let Approval { by, duration, mut approved_by, mut details } = approval;
-    let changers = rule_change::lately(owner, &scope.name);
+    let Approval { by, duration, mut approved_by, changers, mut details } = approval;
     for served in [&request.person[..], &[request.grantee.id]] {
         rule_change::check(&changers, served, &scope.name, "is served by nothing that is approved")?;
     }

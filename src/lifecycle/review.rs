@@ -346,7 +346,7 @@ fn approve(
     let approved_by: Vec<Oid> = yeses.iter().flat_map(|yes| yes.person.iter().copied()).collect();
     let names: Vec<&str> = yeses.iter().map(|yes| yes.actor.as_str()).collect();
     let details = json!({ "comment": comment, "as": by.roles, "through": by.paths, "approved_by": names });
-    let approval = decision::Approval { by: &who.actor.name, duration, approved_by, details };
+    let approval = decision::Approval { by: &who.actor.name, duration, approved_by, changers, details };
     decision::approved(&owner, &who, &request, &scope, approval)?;
     Ok("approved".to_string())
 }
