@@ -44,7 +44,8 @@ WITH found AS (
            coalesce(a.rolname::text, r.actor) AS actor,
            r.reason, r.duration, r.starts_at, r.created_at, r.lapses_at,
            r.lapses_at - clock_timestamp() AS time_left,
-           (SELECT count(*) FROM jit_private.reviews v WHERE v.request_id = r.id AND v.decision = 'approve') AS approvals
+           (SELECT count(*) FROM jit_private.reviews v WHERE v.request_id = r.id AND v.decision = 'approve') AS approvals,
+           r.extends
       FROM jit_private.requests r
            LEFT JOIN pg_roles g ON g.oid = r.grantee_id
            LEFT JOIN pg_roles l ON l.oid = r.login_id
@@ -52,7 +53,8 @@ WITH found AS (
      WHERE r.state = 'pending' AND jit.may_decide(r.id)
 )
 SELECT * FROM found;
-COMMENT ON VIEW jit.pending IS 'requests on which this session could say yes now; approvals counts the yeses on record';
+COMMENT ON VIEW jit.pending IS
+    'requests on which this session could say yes now; approvals counts the yeses on record, extends is the request whose grant would get longer';
 
 CREATE VIEW jit.pending_reviews WITH (security_barrier) AS
 WITH found AS (
@@ -85,7 +87,8 @@ WITH found AS (
                 WHEN r.lapses_at <= clock_timestamp() THEN 'lapsed'
                 ELSE 'pending' END AS state,
            r.created_at, r.lapses_at, r.decided_at, r.decided_by,
-           CASE WHEN r.state = 'pending' THEN greatest(r.lapses_at - clock_timestamp(), interval '0') END AS time_left
+           CASE WHEN r.state = 'pending' THEN greatest(r.lapses_at - clock_timestamp(), interval '0') END AS time_left,
+           r.extends, r.break_glass, r.review_due, r.reviewed_at
       FROM jit_private.requests r
            JOIN jit_private.scopes s ON s.id = r.scope_id
            LEFT JOIN pg_roles g ON g.oid = r.grantee_id

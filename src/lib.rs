@@ -36,6 +36,6 @@ pub extern "C-unwind" fn _PG_init() {
     hooks::init();
     planner::init();
     enforce::init();
-    lifecycle::extend::init();
+    lifecycle::commit_in_time::init();
     worker::init();
 }

@@ -22,7 +22,7 @@ pub struct Owner {
 }
 
 /// While it lives, this backend is somebody else: for functions that people have written, which run with their rights and
-/// can change nothing that outlives them.
+/// leave no setting behind.
 pub struct Restricted {
     _switched: Switched,
 }
@@ -38,6 +38,8 @@ struct Switched {
     user: Oid,
     context: i32,
     guc_level: i32,
+    /// Whether settings that have been made inside go as well.
+    keeps_nothing: bool,
     /// Bound to the thread that runs PostgreSQL.
     _not_send: PhantomData<*const ()>,
 }
@@ -56,7 +58,8 @@ impl Switched {
         }
         // SAFETY: a level is closed by AtEOXact_GUC() in Drop, or by transaction abort.
         let guc_level = unsafe { pg_sys::NewGUCNestLevel() };
-        let switched = Switched { user: before, context, guc_level, _not_send: PhantomData };
+        let keeps_nothing = flags & pg_sys::SECURITY_RESTRICTED_OPERATION as i32 != 0;
+        let switched = Switched { user: before, context, guc_level, keeps_nothing, _not_send: PhantomData };
         for (name, value) in PINNED {
             // SAFETY: constant C strings; GUC_ACTION_SAVE belongs to the level made above.
             unsafe {
@@ -83,7 +86,8 @@ impl Drop for Switched {
         unsafe {
             pg_sys::SetUserIdAndSecContext(self.user, self.context);
             if !std::thread::panicking() {
-                pg_sys::AtEOXact_GUC(true, self.guc_level);
+                // As index_build() (index.c) does for what it has run.
+                pg_sys::AtEOXact_GUC(!self.keeps_nothing, self.guc_level);
             }
         }
     }

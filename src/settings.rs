@@ -25,6 +25,7 @@ static MAX_REPLICA_STALENESS: GucSetting<i32> = GucSetting::<i32>::new(60);
 thread_local! {
     static SHARED_LOGINS_GENERATION: Cell<u64> = const { Cell::new(0) };
     static FORGED: Cell<bool> = const { Cell::new(false) };
+    static STALENESS_FORGED: Cell<bool> = const { Cell::new(false) };
 }
 
 pub fn init() {
@@ -53,6 +54,7 @@ pub fn init() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    let had_a_value = compat::setting_has_been_set(c"jit_rls.max_replica_staleness");
     // SAFETY: the hook has the signature of GucIntAssignHook, does nothing that can raise, and lives as long as the
     // process.
     unsafe {
@@ -70,6 +72,7 @@ pub fn init() {
             None,
         );
     }
+    STALENESS_FORGED.set(had_a_value && !compat::setting_has_been_set(c"jit_rls.max_replica_staleness"));
     // SAFETY: a constant C string. From here on an unknown jit_rls.* is an error, so that a
     // misspelt setting is not taken for one that protects.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"jit_rls".as_ptr()) };
@@ -98,6 +101,12 @@ pub fn shared_logins_forged() -> bool {
 /// In seconds; None: it does not matter.
 pub fn max_replica_staleness() -> Option<i64> {
     Some(i64::from(MAX_REPLICA_STALENESS.get())).filter(|seconds| *seconds > 0)
+}
+
+/// Whether somebody who may not has tried to set it before the library was loaded: what a superuser has set is lost then,
+/// see [`shared_logins_forged`].
+pub fn max_replica_staleness_forged() -> bool {
+    STALENESS_FORGED.get()
 }
 
 pub fn allow_indirect_decisions() -> bool {

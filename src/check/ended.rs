@@ -92,14 +92,20 @@ pub fn refuse(grant: i64) -> ! {
     let parallel = unsafe { pg_sys::IsInParallelMode() };
     // No query there: GetLatestSnapshot() (snapmgr.c) would raise an error that handlers catch.
     let found = if parallel { None } else { find(grant) };
-    refusal(grant, found.as_ref()).raise()
+    if replica::is_stale(clock::now()) {
+        suspension(grant, found.as_ref())
+    } else {
+        refusal(grant, found.as_ref())
+    }
+    .raise()
 }
 
-/// What to tell somebody who uses the grant, and what the scope's `on_end` says is to be done about it.
-pub fn explain(grant: i64) -> (Refusal, OnEnd) {
+/// What to tell somebody who uses the grant, and what the scope's `on_end` says is to be done about it. `stale`: it may
+/// not have ended, but nobody can say.
+pub fn explain(grant: i64, stale: bool) -> (Refusal, OnEnd) {
     let found = find(grant);
     let on_end = found.as_ref().and_then(|found| OnEnd::named(&found.on_end)).unwrap_or_default();
-    (refusal(grant, found.as_ref()), on_end)
+    (if stale { suspension(grant, found.as_ref()) } else { refusal(grant, found.as_ref()) }, on_end)
 }
 
 fn find(grant: i64) -> Option<Ended> {
@@ -123,9 +129,6 @@ fn find(grant: i64) -> Option<Ended> {
 const NOTHING_MORE: &str = "This transaction has used it and cannot run anything more.";
 
 fn refusal(grant: i64, ended: Option<&Ended>) -> Refusal {
-    if replica::is_stale(clock::now()) {
-        return suspension(grant, ended);
-    }
     let Some(ended) = ended else {
         return cancelled(format!("access through request {grant} has ended"))
             .detail(NOTHING_MORE)
@@ -157,6 +160,11 @@ fn refusal(grant: i64, ended: Option<&Ended>) -> Refusal {
     } else {
         format!("ROLLBACK. The scope has been stopped; once it is there again, ask again: {ask}")
     })
+}
+
+/// The same where the tables cannot be read.
+pub fn suspended(grant: i64) -> Refusal {
+    suspension(grant, None)
 }
 
 /// On a standby that may not know what has ended.

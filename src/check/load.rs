@@ -64,16 +64,16 @@ pub fn load(who: Who) -> Loaded {
     )
 }
 
-/// Whether a grant serves somebody now, as [`load`] would find it, without loading all that they hold. None: the
-/// tables changed under it.
-pub fn serves(grant: i64, who: Who) -> Option<bool> {
+/// Until when a grant serves somebody, as [`load`] would find it, without loading all that they hold. Inner None: it does
+/// not; outer: the tables changed under it.
+pub fn serves(grant: i64, who: Who) -> Option<Option<i64>> {
     let layout = layout::current()?;
     let reader = Reader::open(&layout, who)?;
     let origin = origin::find().filter(|_| layout.is_current())?;
     let snapshot = Snapshot::take(&reader.grants);
     let mut scan = reader.grants.find_int8(&snapshot, &layout.grants.by_id, grant);
-    let Some(row) = scan.next() else { return Some(false) };
-    let Some(found) = reader.grant(&row, origin.as_bytes()) else { return Some(false) };
+    let Some(row) = scan.next() else { return Some(None) };
+    let Some(found) = reader.grant(&row, origin.as_bytes()) else { return Some(None) };
     let grantee = row.get(&layout.grants.grantee_id);
     let live = Scope::with_id(&layout, &reader.scopes, &snapshot, found.scope).is_some_and(|scope| {
         scope.live
@@ -83,11 +83,12 @@ pub fn serves(grant: i64, who: Who) -> Option<bool> {
     let serves = live
         && !reader.has_ended(&snapshot, grant)
         && grantee.is_some_and(|grantee| serving(who).contains(&grantee));
-    Some(serves)
+    Some(serves.then_some(found.window.end))
 }
 
-/// Makes changes of the roles that somebody acts by known, as loading their grants does.
+/// Makes changes known of the tables and of the roles that somebody acts by, as loading their grants does.
 pub fn watch(who: Who) {
+    layout::current();
     serving(who);
 }
 

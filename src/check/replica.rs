@@ -48,7 +48,10 @@ pub fn is_stale(now: TimestampTz) -> bool {
 #[cold]
 fn look(now: TimestampTz) -> bool {
     let until = match settings::max_replica_staleness() {
-        Some(seconds) if in_recovery() => heard_at().saturating_add(seconds.saturating_mul(SECOND)),
+        // A session that has tried to set it itself has lost the superuser's value, as with shared logins.
+        _ if in_recovery() && settings::max_replica_staleness_forged() => i64::MIN,
+        // Not beyond what the setting says from now: the primary's clock may have been ahead.
+        Some(seconds) if in_recovery() => heard_at().min(now).saturating_add(seconds.saturating_mul(SECOND)),
         _ => i64::MAX,
     };
     TRUSTED_UNTIL.store(until, Ordering::Relaxed);

@@ -153,7 +153,7 @@ pub unsafe fn record(who: Who, window: &Window, generation: u64) -> bool {
     if now != generation || clock::now() >= window.end {
         // By the tables, as they are after the use was written down. An error jumps over everything, see above.
         // SAFETY: nothing in here is held across it.
-        return unsafe { pgrx_extern_c_guard(|| load::serves(window.grant, who) == Some(true)) };
+        return unsafe { pgrx_extern_c_guard(|| matches!(load::serves(window.grant, who), Some(Some(_)))) };
     }
     // It vouches for itself, and not for what parallel workers have used.
     if !has_used && before == 0 {

@@ -43,7 +43,9 @@ extern "C-unwind" fn before_commit() {
     if !slots::begin_commit() {
         // A session that is to end does so here, and not while it waits for standbys (SyncRepWaitForLSN()).
         slots::receive_signals();
-        pgrx::check_for_interrupts!();
+        notice::explained(|| {
+            pgrx::check_for_interrupts!();
+        });
         if let Some((_, notice)) = slots::my_notice() {
             let [message, detail, hint] = notice::texts(notice);
             Refusal::new(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, message).detail(detail).hint(hint).raise();

@@ -109,6 +109,8 @@ struct Slot {
     /// Whom the uses served that are not named; more than OTHERS: anybody.
     others_count: u8,
     others: [Who; OTHERS],
+    /// When the first of them ends by itself.
+    others_end: TimestampTz,
     /// Counts the transactions that have used grants; never goes back.
     serial: u64,
     since: TimestampTz,
@@ -135,6 +137,7 @@ impl Slot {
             self.count.fetch_add(1, Ordering::Relaxed);
             true
         } else {
+            self.others_end = self.others_end.min(one.end);
             self.add_other(one.who);
             false
         }
@@ -308,6 +311,7 @@ pub fn publish(one: Use) -> Published {
                 slot.phase = Phase::Open;
                 slot.signal = Signal::None;
                 slot.others_count = 0;
+                slot.others_end = TimestampTz::MAX;
                 slot.serial += 1;
                 slot.since = since;
             }
@@ -390,6 +394,8 @@ pub struct Seen {
     pub committing: bool,
     /// Uses beside those.
     pub overflow: Overflow,
+    /// When the first of those ends by itself.
+    pub others_end: TimestampTz,
     pub uses: Vec<Use>,
 }
 
@@ -419,14 +425,31 @@ pub fn all() -> Vec<Seen> {
                     slot.signal,
                     slot.phase == Phase::Committing,
                     slot.overflow(),
+                    slot.others_end,
                 ))
             })
         };
-        if let Some((serial, pid, since, signal, committing, overflow)) = seen {
-            found.push(Seen { place, serial, pid, since, signal, committing, overflow, uses });
+        if let Some((serial, pid, since, signal, committing, overflow, others_end)) = seen {
+            found.push(Seen { place, serial, pid, since, signal, committing, overflow, others_end, uses });
         }
     }
     found
+}
+
+/// A grant that a transaction uses ends later than it says.
+pub fn prolong(seen: &Seen, used: &Use, end: TimestampTz) {
+    // SAFETY: only writes.
+    unsafe {
+        change(seen.place, |slot| {
+            if slot.serial == seen.serial {
+                let count = slot.uses().len();
+                let same = |one: &&mut Use| one.grant == used.grant && one.who == used.who;
+                if let Some(one) = slot.uses.iter_mut().take(count).find(same) {
+                    one.end = end;
+                }
+            }
+        });
+    }
 }
 
 /// Sends it, unless the transaction is over or past stopping. Says whether it was sent.

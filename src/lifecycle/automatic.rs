@@ -1,7 +1,9 @@
 //! What functions of the rules decide: one that may refuse a request, and one that may approve it in the place of people.
 
+use pgrx::pg_sys::Oid;
 use serde_json::json;
 
+use super::args::value;
 use super::decision;
 use super::pinned::{Answer, Pinned};
 use super::request::Request;
@@ -36,6 +38,12 @@ pub fn validate(owner: Owner, scope: &Scope, request: i64) -> Outcome<Owner> {
             Err(cannot(format!("{} failed: {}", pinned.function, shown_up_to(LONGEST_MESSAGE, &message))))
         }
         Answer::Changed => Err(cannot(changed(pinned))),
+        Answer::Unasked(why) => Err(Refusal::wrong_state(format!(
+            "the requests of scope \"{}\" cannot be checked here",
+            scope.name
+        ))
+        .detail(format!("{} is not asked: {why}.", pinned.function))
+        .hint("Ask in a new session, in a transaction of its own, READ COMMITTED.")),
     }
 }
 
@@ -47,8 +55,11 @@ fn changed(pinned: &Pinned) -> String {
 pub fn approve(owner: Owner, who: &Identity, scope: &Scope, request: i64) -> Outcome<(Owner, bool)> {
     let Some(pinned) = &scope.auto_approve else { return Ok((owner, false)) };
     let request = Request::load(&owner, request)?;
-    let writer = pinned.owner_id();
-    let serves_writer = request.person.contains(&writer) || identity::would_serve(writer, request.grantee.id);
+    // Whoever can become its owner could have written it.
+    let writers = members(&owner, pinned.owner_id());
+    let serves_writer = writers
+        .iter()
+        .any(|writer| request.person.contains(writer) || identity::would_serve(*writer, request.grantee.id));
     let (owner, answer) = if serves_writer {
         (owner, Err("It would serve the owner of the function.".to_owned()))
     } else {
@@ -58,6 +69,7 @@ pub fn approve(owner: Owner, who: &Identity, scope: &Scope, request: i64) -> Out
             Answer::Nothing => Err("It returned NULL.".to_owned()),
             Answer::Failed(message) => Err(format!("It failed: {}", shown_up_to(LONGEST_MESSAGE, &message))),
             Answer::Changed => Err(changed(pinned)),
+            Answer::Unasked(why) => Err(format!("It was not asked: {why}.")),
         };
         (owner, answer)
     };
@@ -67,7 +79,7 @@ pub fn approve(owner: Owner, who: &Identity, scope: &Scope, request: i64) -> Out
             let decision = decision::Approval {
                 by: &pinned.function,
                 duration: request.duration,
-                approved_by: vec![writer],
+                approved_by: writers,
                 changers: rule_change::lately(&owner, &scope.name),
                 details: json!({ "automatic": pinned.function, "owner": pinned.owner }),
             };
@@ -82,4 +94,15 @@ pub fn approve(owner: Owner, who: &Identity, scope: &Scope, request: i64) -> Out
             Ok((owner, false))
         }
     }
+}
+
+/// The role, and whoever belongs to it in any way; superusers, who belong everywhere, only where they are named.
+fn members(owner: &Owner, role: Oid) -> Vec<Oid> {
+    owner.query(
+        "WITH RECURSIVE belongs (role) AS (
+             SELECT $1 UNION SELECT m.member FROM pg_auth_members m JOIN belongs b ON m.roleid = b.role)
+         SELECT b.role FROM belongs b",
+        &[value(role)],
+        |row| row.must(1),
+    )
 }

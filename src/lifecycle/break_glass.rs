@@ -1,7 +1,7 @@
 //! Access at once, for those whom the rules name, to be reviewed afterwards.
 
 use pgrx::datum::Interval;
-use pgrx::pg_sys;
+use pgrx::pg_sys::{self, Oid};
 use pgrx::prelude::*;
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use super::{begin, deliberate, ending, grant, now, rule_change, span};
 use crate::audit::events::{Event, record};
 use crate::check::clock::timestamp_text;
 use crate::errors::{Outcome, Refusal, null_argument, settle};
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 use crate::privileged::Owner;
 
 /// An error unless login and actor both belong to the roles that may. What a scope's own checks say of a request is not
@@ -32,12 +32,7 @@ fn check_may(owner: &Owner, scope: &Scope, who: &Identity) -> Outcome<()> {
         ))
         .hint("Ask in the ordinary way with jit_request()."));
     }
-    rule_change::check(
-        &rule_change::lately(owner, &scope.name),
-        &who.person(),
-        &scope.name,
-        "takes no access",
-    )
+    Ok(())
 }
 
 /// Whether somebody's breaking of this scope's glass has not been reviewed in time.
@@ -69,6 +64,14 @@ fn break_glass(
             who.login.name, who.actor.name, scope.name
         ));
     })?;
+    let changers = rule_change::lately(&owner, &scope.name);
+    rule_change::check(&changers, &who.person(), &scope.name, "takes no access")?;
+    // A role that several people can set would be served as a whole.
+    if who.login.id != who.actor.id && !identity::is_shared_login(who.login.id) {
+        return Err(Refusal::not_allowed("the glass is broken for oneself")
+            .detail(format!("The acting role is \"{}\", the login \"{}\".", who.actor.name, who.login.name))
+            .hint("RESET ROLE first."));
+    }
     let reason = checked_text("a reason", reason)?;
     let (key, all_rows) = checked_rows(&scope, key, false)?;
     let duration = match &duration {
@@ -89,7 +92,8 @@ fn break_glass(
     let id = insert(&owner, &who, &scope, &new, taken_at, Some(review_due)).ok_or_else(|| {
         Refusal::wrong_state("the same is being asked for at this moment").hint("Try again.")
     })?;
-    let window = grant::make(&owner, &Request::load(&owner, id)?, duration, &[]);
+    let changers: Vec<Oid> = changers.into_iter().flat_map(|changer| changer.person).collect();
+    let window = grant::make(&owner, &Request::load(&owner, id)?, duration, &changers);
     let details = json!({
         "key": new.key, "all_rows": new.all_rows, "grantee": new.grantee.name, "reason": new.reason,
         "ends_at": timestamp_text(window.ends_at), "review_due": timestamp_text(review_due),
@@ -130,7 +134,17 @@ fn judge(
         return Err(Refusal::wrong_state(format!("scope \"{}\" has been dropped", request.scope))
             .hint("There are no approvers any more who could review it."));
     };
-    let by = review::logged(review::may_approve(&request, &scope, &who), &request, &who, "review")?;
+    // To find it unjustified, they are as good as anybody whom it serves: see `review::may_approve`.
+    let may = if justified { review::may_approve } else { review::may_deny };
+    let by = review::logged(may(&request, &scope, &who), &request, &who, "review")?;
+    if justified {
+        rule_change::check(
+            &rule_change::lately(&owner, &scope.name),
+            &who.person(),
+            &scope.name,
+            "justifies nothing",
+        )?;
+    }
     if !request.break_glass {
         return Err(Refusal::wrong_state(format!("request {id} was not made by breaking the glass"))
             .hint("A request that is pending is decided with jit_approve() or jit_deny()."));
@@ -158,7 +172,7 @@ pub fn could_review(owner: &Owner, who: &Identity, id: i64) -> bool {
     request.break_glass
         && !request.reviewed
         && who.refuse_shared().is_ok()
-        && review::may_approve(&request, &scope, who).is_ok()
+        && review::may_deny(&request, &scope, who).is_ok()
 }
 
 #[pg_extern(sql = false)]

@@ -10,7 +10,7 @@ use super::rules::Scope;
 use super::{begin, now, scope, session};
 use crate::audit::events::{Event, committed_durably, record};
 use crate::errors::{Outcome, Refusal, null_argument, settle};
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 use crate::origin;
 use crate::privileged::Owner;
 use crate::worker;
@@ -135,6 +135,10 @@ fn revoke_all(scope: Option<&str>, grantee: Option<Oid>, reason: Option<&str>) -
     let reason = checked_text("a reason", reason)?;
     let owner = Owner::enter()?;
     let scope = scope.map(|name| scope::required_for_admin(&owner, name)).transpose()?.map(|scope| scope.id);
+    if let Some(role) = grantee.filter(|role| identity::role_name(*role).is_none()) {
+        return Err(Refusal::unknown(format!("there is no role {}", role.to_u32()))
+            .hint("grantee takes the name of a role, as in grantee => 'alice'."));
+    }
     Ok(end_all(&owner, &who, &Matching { scope, grantee }, "revoked", Some(&reason)))
 }
 

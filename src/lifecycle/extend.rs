@@ -1,65 +1,17 @@
 //! Asking for more time: a request of its own, by whose approval the same grant gets longer.
 
-use std::ffi::c_void;
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use pgrx::datum::Interval;
-use pgrx::pg_sys::{self, Oid};
+use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 
 use super::args::{roles, timestamp, value};
+use super::commit_in_time::must_commit_before;
 use super::ending::check_live;
 use super::request::{New, Request, check_may_ask, checked_reason, submit};
 use super::rules::Scope;
 use super::{begin, now, rule_change, span};
 use crate::errors::{Outcome, Refusal, null_argument, settle};
 use crate::privileged::Owner;
-
-/// The earliest end of the grants that the transaction at hand has lengthened: after it they have ended, and an ended grant
-/// never comes back.
-static MUST_COMMIT_BEFORE: AtomicI64 = AtomicI64::new(i64::MAX);
-
-/// Called once, from `_PG_init`.
-pub fn init() {
-    // SAFETY: the callback lives as long as the process.
-    unsafe { pg_sys::RegisterXactCallback(Some(transaction_changes), std::ptr::null_mut()) };
-}
-
-/// Errors leave from the first two events only, see `enforce::commit`.
-unsafe extern "C-unwind" fn transaction_changes(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
-    use pg_sys::XactEvent::*;
-    let before = MUST_COMMIT_BEFORE.load(Ordering::Relaxed);
-    if before == i64::MAX {
-        return;
-    }
-    match event {
-        XACT_EVENT_PRE_COMMIT if before <= now() => refuse_late_commit(),
-        XACT_EVENT_PRE_PREPARE => refuse_prepare(),
-        XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
-            MUST_COMMIT_BEFORE.store(i64::MAX, Ordering::Relaxed);
-        }
-        _ => {}
-    }
-}
-
-#[pg_guard]
-extern "C-unwind" fn refuse_late_commit() {
-    Refusal::wrong_state("the grant has ended before its extension was committed")
-        .detail("An ended grant never comes back.")
-        .hint("Ask for a new one with jit_request(), and commit an approval at once.")
-        .raise()
-}
-
-#[pg_guard]
-extern "C-unwind" fn refuse_prepare() {
-    Refusal::new(
-        PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-        "cannot PREPARE a transaction that has lengthened a grant",
-    )
-    .detail("It might be committed after the grant has ended, which never comes back.")
-    .hint("COMMIT it.")
-    .raise()
-}
 
 pub struct Ends {
     pub before: i64,
@@ -98,7 +50,7 @@ pub fn lengthen(
             .detail(format!("It may last {} altogether.", span::text(most)))
             .hint("Ask for a new one with jit_request(), once it has ended."));
     }
-    MUST_COMMIT_BEFORE.fetch_min(ends.before, Ordering::Relaxed);
+    must_commit_before(ends.before);
     Ok(ends)
 }
 

@@ -67,13 +67,14 @@ pub fn start_due() -> i64 {
     );
     for id in &due {
         if !may_still_ask(&owner, *id) {
-            owner.run(
+            let ended = owner.first(
                 "INSERT INTO jit_private.endings (grant_id, at, kind)
                  SELECT $1, clock_timestamp(), 'ineligible'
-                  WHERE NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = $1)",
+                  WHERE NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = $1) RETURNING grant_id",
                 &[value(*id)],
+                |row| row.must::<i64>(1),
             );
-            if let Ok(request) = Request::load(&owner, *id) {
+            if let (Some(_), Ok(request)) = (ended, Request::load(&owner, *id)) {
                 let details = json!({
                     "why": "who asked may not ask any more, or does not belong to the grantee",
                     "login": request.login.name, "actor": request.actor.name, "grantee": request.grantee.name,

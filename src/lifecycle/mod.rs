@@ -6,11 +6,12 @@
 pub mod args;
 mod automatic;
 mod break_glass;
+pub mod commit_in_time;
 mod decision;
 pub mod deliberate;
 mod ending;
 mod explain;
-pub mod extend;
+mod extend;
 pub mod grant;
 mod key;
 mod limits;

@@ -32,12 +32,17 @@ pub enum Answer<T> {
     Failed(String),
     /// It is not the function that was named.
     Changed,
+    /// What it would see might be of the asker's making.
+    Unasked(&'static str),
 }
 
 /// The function of that name for one argument, a request.
 const FIND: &str = "
 SELECT p.proowner, r.rolname::text, p.prorettype, l.lanpltrusted AND p.prokind = 'f' AND NOT p.proretset,
-       encode(sha256(convert_to(pg_get_functiondef(p.oid), 'UTF8')), 'hex'), pg_has_role($2, p.proowner, 'USAGE')
+       encode(sha256(convert_to(pg_get_functiondef(p.oid), 'UTF8')), 'hex'), pg_has_role($2, p.proowner, 'USAGE'),
+       format('%s %s %s', p.oid, p.xmin, p.ctid),
+       NOT EXISTS (SELECT FROM unnest(p.proconfig) c
+                    WHERE c ~ '^search_path=' AND c !~ '^search_path=(.*, *)?[\x22]?pg_temp[\x22]?$')
   FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner JOIN pg_language l ON l.oid = p.prolang
  WHERE p.oid = to_regprocedure($1 || '(jit.requests)') AND p.prokind = 'f'";
 
@@ -46,6 +51,9 @@ struct Found {
     result: Oid,
     suits: bool,
     is_theirs: bool,
+    /// Of the row in pg_proc: another one, were it to say the same again.
+    version: String,
+    is_safe_from_temporary: bool,
 }
 
 fn find(owner: &Owner, function: &str, who: Oid) -> Option<Found> {
@@ -59,6 +67,8 @@ fn find(owner: &Owner, function: &str, who: Oid) -> Option<Found> {
         result: row.must(3),
         suits: row.must(4),
         is_theirs: row.must(6),
+        version: row.must(7),
+        is_safe_from_temporary: row.must(8),
     })
 }
 
@@ -93,6 +103,14 @@ pub fn pin(owner: &Owner, who: &Identity, option: &str, name: &str, result: Oid)
     if !found.suits || found.result != result {
         return Err(wrong().detail(format!("{}(jit.requests) is of another kind.", shown(name))).hint(write));
     }
+    if !found.is_safe_from_temporary {
+        return Err(wrong()
+            .detail(format!(
+                "{}(jit.requests) sets a search_path in which temporary objects come first.",
+                shown(name)
+            ))
+            .hint("Let it end with pg_temp, or leave it out: it is pg_catalog, pg_temp then."));
+    }
     if !found.is_theirs {
         return Err(Refusal::not_allowed(format!("wrong option \"{option}\""))
             .detail(format!(
@@ -103,6 +121,31 @@ pub fn pin(owner: &Owner, who: &Identity, option: &str, name: &str, result: Oid)
             .hint("Its owner, or a member of that role, can name it."));
     }
     Ok(found.pinned)
+}
+
+/// How old a transaction may be in which it is asked, in microseconds: its now() is the transaction's start.
+const OLDEST: i64 = 60_000_000;
+
+/// Why a function cannot be asked in this session, or transaction.
+fn unfit() -> Option<&'static str> {
+    // SAFETY: all of them read the state of the session.
+    unsafe {
+        let mut namespace = Oid::INVALID;
+        let mut toast = Oid::INVALID;
+        pg_sys::GetTempNamespaceState(&mut namespace, &mut toast);
+        if namespace != Oid::INVALID {
+            return Some(
+                "the session has had temporary objects, which the function could mistake for others",
+            );
+        }
+        if pg_sys::XactIsoLevel as u32 >= pg_sys::XACT_REPEATABLE_READ {
+            return Some("the transaction sees the past, by its isolation level");
+        }
+        if pg_sys::GetCurrentTransactionStartTimestamp() < super::now() - OLDEST {
+            return Some("the transaction has been open for more than a minute, and its now() is as old");
+        }
+    }
+    None
 }
 
 impl Pinned {
@@ -119,23 +162,34 @@ impl Pinned {
 
     /// Asks it about a request. Takes the guard, and gives a new one back: it does not run as the owner of our tables.
     pub fn ask<T: FromDatum + IntoDatum>(&self, guard: Owner, request: i64) -> Outcome<(Owner, Answer<T>)> {
-        let is_the_one =
-            find(&guard, &self.function, self.owner_id()).is_some_and(|found| found.pinned == *self);
+        if let Some(why) = unfit() {
+            return Ok((guard, Answer::Unasked(why)));
+        }
+        let version = |guard: &Owner| {
+            find(guard, &self.function, self.owner_id())
+                .filter(|found| found.pinned == *self)
+                .map(|found| found.version)
+        };
+        let before = version(&guard);
         let row = guard
             .first("SELECT to_jsonb(q) FROM jit.requests q WHERE q.id = $1", &[value(request)], |row| {
                 row.must::<pgrx::JsonB>(1)
             })
-            .filter(|_| is_the_one);
+            .filter(|_| before.is_some());
+        let Some(row) = row else { return Ok((guard, Answer::Changed)) };
         drop(guard);
-        let answer = match row {
-            None => Answer::Changed,
-            Some(row) => match self.call(row) {
-                Ok(Some(said)) => Answer::Said(said),
-                Ok(None) => Answer::Nothing,
-                Err(message) => Answer::Failed(message),
-            },
+        let said = self.call(row);
+        let guard = Owner::enter()?;
+        // Between the look and the call it may have been another, which has been put back since.
+        if version(&guard) != before {
+            return Ok((guard, Answer::Changed));
+        }
+        let answer = match said {
+            Ok(Some(said)) => Answer::Said(said),
+            Ok(None) => Answer::Nothing,
+            Err(message) => Answer::Failed(message),
         };
-        Ok((Owner::enter()?, answer))
+        Ok((guard, answer))
     }
 
     /// In a subtransaction, so that its error is an answer. A cancel is not.
@@ -172,13 +226,13 @@ impl Pinned {
                     report.sql_error_code(),
                     PgSqlErrorCode::ERRCODE_QUERY_CANCELED | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN
                 );
-                if stops {
-                    error.rethrow();
-                }
                 let message = report.message().to_owned();
                 pg_sys::MemoryContextSwitchTo(context);
                 pg_sys::RollbackAndReleaseCurrentSubTransaction();
                 back();
+                if stops {
+                    error.rethrow();
+                }
                 Err(message)
             })
             .execute()

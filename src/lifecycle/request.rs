@@ -406,7 +406,7 @@ fn check_start(starts_at: i64, now: i64, max_ahead: i64) -> Outcome<()> {
 }
 
 /// Own requests that only wait for the worker to be marked as lapsed must not stand in the way of a
-/// new one.
+/// new one. What is locked, another session of the same person is marking: two of them would else wait for each other.
 fn lapse_own(owner: &Owner, scope: &Scope, person: &[Oid], grantee: Oid) {
     let person = person.first().copied().unwrap_or(Oid::INVALID);
     // Mostly there is none, and looking costs a third of what writing to nothing does.
@@ -428,13 +428,17 @@ fn lapse_own(owner: &Owner, scope: &Scope, person: &[Oid], grantee: Oid) {
         return;
     }
     owner.run(
-        "WITH lapsed AS (
-             UPDATE jit_private.requests r
-                SET state = CASE WHEN r.epoch = $4 AND r.origin = $5 THEN 'lapsed' ELSE 'closed' END,
-                    decided_at = clock_timestamp()
+        "WITH due AS MATERIALIZED (
+             SELECT r.id FROM jit_private.requests r
               WHERE r.person[1] = $1 AND r.grantee_id = $2 AND r.scope_id = $3 AND r.state = 'pending'
                 AND r.person <> '{}'
                 AND (r.epoch <> $4 OR r.origin <> $5 OR r.lapses_at <= clock_timestamp())
+                FOR NO KEY UPDATE SKIP LOCKED),
+         lapsed AS (
+             UPDATE jit_private.requests r
+                SET state = CASE WHEN r.epoch = $4 AND r.origin = $5 THEN 'lapsed' ELSE 'closed' END,
+                    decided_at = clock_timestamp()
+              WHERE r.id = ANY (ARRAY (SELECT d.id FROM due d))
              RETURNING r.id, r.scope, r.state),
          events AS (
              INSERT INTO jit_private.events (at, kind, request_id, scope, details)

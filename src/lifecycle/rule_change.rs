@@ -4,11 +4,15 @@
 use pgrx::pg_sys::Oid;
 
 use super::args::{roles, timestamp, value};
+use super::commit_in_time::must_commit_before;
 use super::now;
 use crate::check::clock::timestamp_text;
 use crate::errors::{Outcome, Refusal};
 use crate::identity::{self, Identity};
 use crate::privileged::Owner;
+
+/// A change of rules is committed within this time of being made; in microseconds.
+const COMMIT_WITHIN: i64 = 60_000_000;
 
 /// Notes it, for as long as a request may have been pending under the rules of before or may be under the new ones.
 pub fn note(owner: &Owner, who: &Identity, scope: &str, longest_pending: i64) {
@@ -18,9 +22,21 @@ pub fn note(owner: &Owner, who: &Identity, scope: &str, longest_pending: i64) {
         &[
             value(scope),
             timestamp(at),
-            timestamp(at.saturating_add(longest_pending)),
+            timestamp(at.saturating_add(longest_pending).saturating_add(COMMIT_WITHIN)),
             roles(&[who.login.id, who.actor.id]),
         ],
+    );
+    // Nobody else sees the note before.
+    must_commit_before(at.saturating_add(COMMIT_WITHIN));
+}
+
+/// What has been approved and starts later does not serve who changes the rules before it does.
+pub fn exclude_from_scheduled(owner: &Owner, who: &Identity, scope: i32) {
+    let person = who.person();
+    owner.run(
+        "UPDATE jit_private.grants g SET approved_by = ARRAY (SELECT DISTINCT a FROM unnest(g.approved_by || $2) a)
+          WHERE g.scope_id = $1 AND g.asked_by IS NOT NULL AND g.tidied_at IS NULL",
+        &[value(scope), roles(&person)],
     );
 }
 

@@ -257,6 +257,7 @@ fn valid_name(name: &str) -> bool {
 fn create(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, options: Option<Value>) -> Outcome<()> {
     let who = begin(c"jit.create_scope()")?;
     deliberate::check(fcinfo, c"jit.create_scope")?;
+    who.refuse_shared()?;
     let name = name.ok_or_else(|| null_argument("jit.create_scope", "name"))?;
     let mut options = Options::parse(options.ok_or_else(|| null_argument("jit.create_scope", "options"))?)?;
     if !valid_name(name) {
@@ -297,7 +298,11 @@ fn create(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, options: Option<
     if made_anew {
         rule_change::note(&owner, &who, name, durations.pending_ttl);
     }
-    let details = json!({ "options": options.to_map() });
+    let mut details = json!({ "options": options.to_map() });
+    if functions.auto_approve.is_some() || functions.validate.is_some() {
+        details["functions"] =
+            json!({ "auto_approve": functions.auto_approve, "validate": functions.validate });
+    }
     record(&owner, &who, Event { kind: "scope created", request: None, scope: name, details });
     Ok(())
 }
@@ -305,6 +310,7 @@ fn create(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, options: Option<
 fn alter(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, changes: Option<Value>) -> Outcome<()> {
     let who = begin(c"jit.alter_scope()")?;
     deliberate::check(fcinfo, c"jit.alter_scope")?;
+    who.refuse_shared()?;
     let name = name.ok_or_else(|| null_argument("jit.alter_scope", "name"))?;
     let changes = changes.ok_or_else(|| null_argument("jit.alter_scope", "changes"))?;
     let owner = Owner::enter()?;
@@ -366,13 +372,18 @@ fn alter(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, changes: Option<V
         difference.keys().any(|option| option != "description" && !(option == "enabled" && stopped));
     if matters || approvers || requesters || break_glass || pinned_again {
         rule_change::note(&owner, &who, name, scope.pending_ttl.max(durations.pending_ttl));
+        rule_change::exclude_from_scheduled(&owner, &who, scope.id);
     }
-    let details = json!({
+    let mut details = json!({
         "changes": difference,
         "bound_again": {
             "approvers": approvers, "requesters": requesters, "break_glass": break_glass, "functions": pinned_again
         },
     });
+    if pinned_again {
+        details["functions"] =
+            json!({ "auto_approve": functions.auto_approve, "validate": functions.validate });
+    }
     record(&owner, &who, Event { kind: "scope altered", request: None, scope: name, details });
     if stopped {
         stop(&owner, &who, &scope, "scope disabled");
@@ -383,6 +394,7 @@ fn alter(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, changes: Option<V
 fn drop(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>) -> Outcome<()> {
     let who = begin(c"jit.drop_scope()")?;
     deliberate::check(fcinfo, c"jit.drop_scope")?;
+    who.refuse_shared()?;
     let name = name.ok_or_else(|| null_argument("jit.drop_scope", "name"))?;
     let owner = Owner::enter()?;
     lock(&owner, name);

@@ -75,11 +75,10 @@ impl Throttle {
     }
 }
 
-/// How long to sleep until a moment that is `micros` away. Rounded up to what WaitLatch() can
-/// tell apart: waking a little too early would mean looking in vain and sleeping again.
+/// How long to sleep until a moment that is `micros` away: no less, for waking a little too early would mean looking in
+/// vain.
 pub fn sleep_until(micros: i64, longest: Duration) -> Duration {
-    let millis = u64::try_from(micros).unwrap_or(0).div_ceil(1000);
-    Duration::from_millis(millis).min(longest)
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0)).min(longest)
 }
 
 #[cfg(test)]
@@ -139,9 +138,8 @@ mod tests {
 
     #[test]
     fn sleeping_ends_at_the_deadline_and_not_before() {
-        assert_eq!(sleep_until(1, MINUTE), Duration::from_millis(1));
-        assert_eq!(sleep_until(1_000, MINUTE), Duration::from_millis(1));
-        assert_eq!(sleep_until(1_001, MINUTE), Duration::from_millis(2));
+        assert_eq!(sleep_until(1, MINUTE), Duration::from_micros(1));
+        assert_eq!(sleep_until(1_001, MINUTE), Duration::from_micros(1_001));
         assert_eq!(sleep_until(0, MINUTE), Duration::ZERO);
         assert_eq!(sleep_until(-5, MINUTE), Duration::ZERO);
         assert_eq!(sleep_until(i64::MIN, MINUTE), Duration::ZERO);

@@ -14,7 +14,7 @@ use super::wait;
 pub const MAIN: &str = "jit_rls_worker_main";
 
 /// What the worker depends on. The database's owner can set all of this with ALTER DATABASE … SET.
-const PINNED: &[(&CStr, &CStr)] = &[
+pub const PINNED: &[(&CStr, &CStr)] = &[
     (c"application_name", c"jit_rls worker"),
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"session_replication_role", c"origin"),

@@ -15,6 +15,7 @@ use crate::enforce::slots::{self, Notice, Overflow, Seen, Signal};
 use crate::errors::log;
 use crate::identity;
 use crate::lifecycle::options::OnEnd;
+use crate::settings;
 
 /// How soon to look whether whoever was told to stop has stopped.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -38,19 +39,24 @@ SELECT g.id FROM jit_private.grants g
  WHERE g.tidied_at IS NULL
    AND ($1 IS NULL OR g.grantee_id = ANY ($1))
    AND (g.ends_at BETWEEN $2 AND clock_timestamp()
-        OR EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id AND e.at > $2 - interval '10 seconds'))
+        OR EXISTS (SELECT FROM jit_private.endings e
+                    WHERE e.grant_id = g.id AND e.at > $2 - interval '5 minutes' - $3 * interval '0 seconds'))
  LIMIT 1";
 
-/// The same on a standby, which does not decide when what has ended is tidied away. Of the latest events: it looks
-/// again with each change.
+/// The same on a standby, which does not decide when what has ended is tidied away, and gets to know of an ending
+/// later than it was made. Of the latest events: it looks again with each change.
 const ENDED_ON_THE_PRIMARY: &str = "
 SELECT g.id
   FROM (SELECT e.request_id, e.at
           FROM jit_private.events e
-         WHERE e.kind IN ('expired', 'revoked', 'released', 'scope disabled', 'scope dropped')
+         WHERE e.kind IN ('expired', 'revoked', 'released', 'scope disabled', 'scope dropped', 'ineligible')
          ORDER BY e.id DESC LIMIT 10000) e
   JOIN jit_private.grants g ON g.id = e.request_id
- WHERE e.at > $2 - interval '10 seconds' AND ($1 IS NULL OR g.grantee_id = ANY ($1))
+ WHERE e.at > $2 - interval '10 seconds' - $3 * interval '1 second'
+   AND ($1 IS NULL OR g.grantee_id = ANY ($1))
+UNION ALL
+SELECT g.id FROM jit_private.grants g
+ WHERE g.tidied_at IS NULL AND ($1 IS NULL OR g.grantee_id = ANY ($1)) AND g.ends_at BETWEEN $2 AND clock_timestamp()
  LIMIT 1";
 
 /// What has been done about one transaction.
@@ -73,20 +79,33 @@ pub struct Enforcement {
     left_alone: HashSet<Over>,
 }
 
-/// A transaction, and how many of its uses are over by the clock.
-type Over = ((usize, u64), usize);
+/// A use that is over, by the clock or because nobody can say.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Over {
+    transaction: (usize, u64),
+    /// None: one that the slot does not name.
+    used: Option<(i64, Who)>,
+    stale: bool,
+}
 
-fn over(seen: &Seen) -> Option<Over> {
-    let now = clock::now();
-    let stale = replica::is_stale(now);
-    let count = seen.uses.iter().filter(|used| stale || used.end <= now).count();
-    (count > 0).then(|| (seen.transaction(), count))
+/// By what the slot says.
+fn over(seen: &Seen, now: TimestampTz, stale: bool) -> impl Iterator<Item = Over> {
+    let transaction = seen.transaction();
+    let named = seen.uses.iter().filter(move |used| stale || used.end <= now);
+    let others = (seen.overflow != Overflow::None && (stale || seen.others_end <= now)).then_some(None);
+    named.map(|used| Some((used.grant, used.who))).chain(others).map(move |used| Over {
+        transaction,
+        used,
+        stale,
+    })
 }
 
 /// What is found out once in a pass.
 #[derive(Default)]
 struct Findings {
-    serving: HashMap<(i64, Who), Option<bool>>,
+    serving: HashMap<(i64, Who), Option<Option<TimestampTz>>>,
+    /// On a standby: nobody can say what has ended.
+    stale: bool,
     explained: HashMap<i64, (Notice, OnEnd)>,
 }
 
@@ -101,23 +120,28 @@ impl Enforcement {
             return Ok(None);
         }
         transaction(|| {
-            let mut findings = Findings::default();
+            let mut findings = Findings { stale: replica::is_stale(clock::now()), ..Findings::default() };
             let mut again = None;
-            let mut over = Vec::new();
+            let mut to_stop = Vec::new();
+            let mut left_alone = HashSet::new();
             for seen in seen.into_iter().filter(|seen| !seen.committing) {
                 let Some(ended) = ended_uses(&seen, &mut findings)? else {
                     again = Some(CANCEL_AGAIN);
                     continue;
                 };
+                if !ended.is_empty() && ended.iter().all(|grant| findings.explain(*grant).1 == OnEnd::None) {
+                    left_alone.extend(over(&seen, clock::now(), findings.stale));
+                }
                 // Whatever asks for most is done.
                 let worst = ended.into_iter().max_by_key(|grant| findings.explain(*grant).1);
-                over.extend(worst.map(|grant| (seen, grant)));
+                to_stop.extend(worst.map(|grant| (seen, grant)));
             }
-            if over.is_empty() {
+            self.left_alone = left_alone;
+            if to_stop.is_empty() {
                 return Ok(again);
             }
-            let not_running = not_running(over.iter().map(|(seen, _)| seen.pid).collect())?;
-            for (seen, grant) in over {
+            let not_running = not_running(to_stop.iter().map(|(seen, _)| seen.pid).collect())?;
+            for (seen, grant) in to_stop {
                 let (notice, on_end) = findings.explain(grant);
                 let next = self.stop(&seen, not_running.get(&seen.pid).copied(), notice, *on_end);
                 again = [again, next].into_iter().flatten().min();
@@ -140,26 +164,49 @@ impl Enforcement {
             }
             shared::watch(true);
         }
+        let stale = replica::is_stale(clock::now());
+        let done = self.follow_by_the_tables(&seen, stale);
+        if matches!(done, Err(Stop::Failed(_))) && stale {
+            // Somebody who holds up the replay can hold up whoever reads the tables with it.
+            self.stop_blindly(&seen);
+        }
+        done.map(|()| Some(LOOK_AGAIN))
+    }
+
+    fn follow_by_the_tables(&mut self, seen: &[Seen], stale: bool) -> Result<(), Stop> {
         let watched = &mut self.watched;
         // Reads the messages that have come, as every transaction does when it begins (AtStart_Cache(), xact.c).
         transaction(|| {
             for used in seen.iter().flat_map(|seen| &seen.uses) {
-                if watched.insert(used.who) {
+                if !watched.contains(&used.who) {
                     load::watch(used.who);
+                    watched.insert(used.who);
                 }
             }
             Ok(())
         })?;
         let generation = invalidation::generation();
-        let over: HashSet<_> = seen.iter().filter_map(over).collect();
-        if generation != self.generation || !self.told.is_empty() || !over.is_subset(&self.left_alone) {
+        let now = clock::now();
+        let over = seen.iter().flat_map(|seen| over(seen, now, stale));
+        let is_news = over.into_iter().any(|over| !self.left_alone.contains(&over));
+        if generation != self.generation || !self.told.is_empty() || is_news {
             // With the memberships, whose roles matter may have changed.
             self.watched.clear();
             let more = self.run()?.is_some();
             self.generation = if more { 0 } else { generation };
-            self.left_alone = if more { HashSet::new() } else { over };
         }
-        Ok(Some(LOOK_AGAIN))
+        Ok(())
+    }
+
+    /// Stops all of them, without a look at any table: `on_end` cannot be known, nor who idles. Those get a cancel first,
+    /// and are ended when that has not helped.
+    fn stop_blindly(&mut self, seen: &[Seen]) {
+        for seen in seen.iter().filter(|seen| !seen.committing) {
+            if let Some(used) = seen.uses.first() {
+                let [message, detail, hint] = ended::suspended(used.grant).into_texts();
+                self.stop(seen, None, &Notice::new(&message, &detail, &hint), OnEnd::Cancel);
+            }
+        }
     }
 
     /// Whether what has ended must not be tidied away now.
@@ -208,13 +255,13 @@ impl Enforcement {
 
 impl Findings {
     /// None: the tables are being changed.
-    fn serves(&mut self, grant: i64, who: Who) -> Option<bool> {
+    fn serves(&mut self, grant: i64, who: Who) -> Option<Option<TimestampTz>> {
         *self.serving.entry((grant, who)).or_insert_with(|| load::serves(grant, who))
     }
 
     fn explain(&mut self, grant: i64) -> &(Notice, OnEnd) {
         self.explained.entry(grant).or_insert_with(|| {
-            let (refusal, on_end) = ended::explain(grant);
+            let (refusal, on_end) = ended::explain(grant, self.stale);
             let [message, detail, hint] = refusal.into_texts();
             (Notice::new(&message, &detail, &hint), on_end)
         })
@@ -223,14 +270,15 @@ impl Findings {
 
 /// The grants that the transaction uses and that serve no more. None: it is not known now.
 fn ended_uses(seen: &Seen, findings: &mut Findings) -> spi::Result<Option<Vec<i64>>> {
-    if replica::is_stale(clock::now()) {
+    if findings.stale {
         return Ok(Some(seen.uses.iter().map(|used| used.grant).collect()));
     }
     let mut ended = Vec::new();
     for used in &seen.uses {
         match findings.serves(used.grant, used.who) {
-            Some(true) => {}
-            Some(false) => ended.push(used.grant),
+            Some(Some(end)) if end != used.end => slots::prolong(seen, used, end),
+            Some(Some(_)) => {}
+            Some(None) => ended.push(used.grant),
             None => return Ok(None),
         }
     }
@@ -250,7 +298,8 @@ fn any_ended(roles: Option<Vec<Oid>>, since: TimestampTz) -> spi::Result<Option<
     let since = TimestampWithTimeZone::try_from(since).ok();
     Spi::connect(|client| {
         let query = if replica::in_recovery() { ENDED_ON_THE_PRIMARY } else { ENDED };
-        let found = client.select(query, Some(1), &[roles.into(), since.into()])?;
+        let lag = settings::max_replica_staleness().unwrap_or(0);
+        let found = client.select(query, Some(1), &[roles.into(), since.into(), lag.into()])?;
         if found.is_empty() { Ok(None) } else { found.first().get_one::<i64>() }
     })
 }

@@ -7,7 +7,11 @@
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
 
+use super::backoff::Throttle;
+use crate::errors::log;
 use crate::settings;
 
 /// However long a standby is trusted for.
@@ -17,27 +21,38 @@ const PART: u32 = 4;
 
 pub struct Heartbeat {
     last: Option<Instant>,
+    complaints: Throttle,
 }
 
 impl Heartbeat {
     pub const fn new() -> Self {
-        Heartbeat { last: None }
+        Heartbeat { last: None, complaints: Throttle::new(Duration::from_secs(60)) }
     }
 
-    /// To be called on a primary, outside a transaction. When to be called again; None: nobody listens.
-    pub fn beat(&mut self) -> Option<Duration> {
-        let interval = settings::max_replica_staleness()
+    /// To be called on a primary, outside a transaction, where some database has the extension. When to be called again.
+    pub fn beat(&mut self) -> Duration {
+        let Some(interval) = settings::max_replica_staleness()
             .and_then(|seconds| u64::try_from(seconds).ok())
-            .filter(|_| standby_is_attached())
-            .map(|seconds| (Duration::from_secs(seconds) / PART).min(LONGEST))?;
+            .map(|seconds| (Duration::from_secs(seconds) / PART).min(LONGEST))
+        else {
+            return LONGEST;
+        };
+        // A standby that comes is noticed as soon as it needs the next one.
+        if !standby_is_attached() {
+            return interval;
+        }
         let since = self.last.map(|last| last.elapsed());
         if let Some(left) = since.and_then(|since| interval.checked_sub(since)).filter(|left| !left.is_zero())
         {
-            return Some(left);
+            return left;
         }
-        commit();
+        if let Err(message) = commit()
+            && self.complaints.pass(Instant::now())
+        {
+            log(format!("jit_rls could not commit a heartbeat for the standbys: {message}"));
+        }
         self.last = Some(Instant::now());
-        Some(interval)
+        interval
     }
 }
 
@@ -55,13 +70,29 @@ fn standby_is_attached() -> bool {
     }
 }
 
-/// A transaction that has an id leaves a record when it commits: RecordTransactionCommit() (xact.c).
-fn commit() {
-    // SAFETY: outside a transaction, connected, and not in recovery, where there are no ids.
-    unsafe {
-        pg_sys::SetCurrentStatementStartTimestamp();
-        pg_sys::StartTransactionCommand();
-        pg_sys::GetTopTransactionId();
-        pg_sys::CommitTransactionCommand();
-    }
+/// A transaction that has an id leaves a record when it commits: RecordTransactionCommit() (xact.c). Near the
+/// wraparound of ids there are none to be had.
+fn commit() -> Result<(), String> {
+    PgTryBuilder::new(|| {
+        // SAFETY: outside a transaction, connected, and not in recovery, where there are no ids.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::StartTransactionCommand();
+            pg_sys::GetTopTransactionId();
+            pg_sys::CommitTransactionCommand();
+        }
+        Ok(())
+    })
+    .catch_others(|error| {
+        let message = match &error {
+            CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
+                report.message().to_owned()
+            }
+            CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
+        };
+        // SAFETY: what PostgresMain() does after an error.
+        unsafe { pg_sys::AbortCurrentTransaction() };
+        Err(message)
+    })
+    .execute()
 }

@@ -25,6 +25,9 @@ const PROMOTION: Duration = SECOND;
 /// How long a database without the extension is left alone. CREATE EXTENSION announces itself,
 /// so this is for what nobody announced.
 const PROBE_AGAIN: Duration = Duration::from_secs(300);
+/// The same on a standby, where CREATE EXTENSION is replayed and announces nothing. A use does: then there is a worker
+/// at once.
+const PROBE_AGAIN_ON_A_STANDBY: Duration = MINUTE;
 /// How long a probe may keep the others waiting.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 /// pg_database.datconnlimit of a database whose DROP DATABASE was interrupted.
@@ -49,8 +52,6 @@ pub extern "C-unwind" fn launcher_main(_arg: pg_sys::Datum) {
     shared::register_launcher();
     // Shared catalogs only.
     pgrx::bgworkers::BackgroundWorker::connect_worker_to_spi(None, None);
-    // The heartbeat is for standbys: it does not wait for them.
-    database::pin(&[(c"synchronous_commit", c"local")]);
     let mut launcher = Launcher::new();
     while {
         let longest = launcher.round();
@@ -92,9 +93,14 @@ struct Situation {
     too_early: Option<Duration>,
     /// Another database is being probed.
     probing: bool,
+    in_recovery: bool,
 }
 
 impl Situation {
+    fn probe_again(&self) -> Duration {
+        if self.in_recovery { PROBE_AGAIN_ON_A_STANDBY } else { PROBE_AGAIN }
+    }
+
     fn plan(&self) -> Plan {
         if self.alive {
             return Plan::Nothing;
@@ -110,7 +116,9 @@ impl Situation {
         }
         match self.verdict {
             Verdict::Present => Plan::Start,
-            Verdict::Absent if self.verdict_age < PROBE_AGAIN => Plan::Within(PROBE_AGAIN - self.verdict_age),
+            Verdict::Absent if self.verdict_age < self.probe_again() => {
+                Plan::Within(self.probe_again() - self.verdict_age)
+            }
             // One after another, so as not to take up max_worker_processes with databases that
             // need no worker. The one that is being probed wakes us.
             _ if self.probing => Plan::Nothing,
@@ -180,7 +188,8 @@ impl Launcher {
             known: HashMap::new(),
             no_worker: Throttle::new(MINUTE),
             no_slot: Throttle::new(MINUTE),
-            in_recovery: replica::in_recovery(),
+            // As if it had been: one that is started anew may have missed the promotion.
+            in_recovery: true,
             heartbeat: Heartbeat::new(),
         }
     }
@@ -229,7 +238,11 @@ impl Launcher {
             // From now on the workers write.
             shared::nudge_all();
         }
-        self.heartbeat.beat().unwrap_or(ROUND)
+        if self.known.values().any(|known| known.verdict == Verdict::Present) {
+            self.heartbeat.beat()
+        } else {
+            ROUND
+        }
     }
 
     fn plan(&self, database: Oid, slot: Option<&Slot>, now: Instant) -> Plan {
@@ -242,6 +255,7 @@ impl Launcher {
             verdict_age: now - known.since,
             too_early: known.backoff.too_early(now),
             probing: self.known.values().any(|k| k.probing(now)),
+            in_recovery: replica::in_recovery(),
         }
         .plan()
     }
@@ -261,6 +275,7 @@ impl Launcher {
             .set_notify_pid(launcher)
             .load_dynamic();
         match (started, self.known.get_mut(&database)) {
+            (Ok(_), None) => {}
             (Ok(handle), Some(known)) => {
                 known.handle = Some(handle);
                 known.started = now;
@@ -269,7 +284,18 @@ impl Launcher {
                     known.verdict = Verdict::Unknown;
                 }
             }
-            (Err(_), _) if self.no_worker.pass(now) => ErrorReport::new(
+            (Err(_), known) => {
+                if let Some(known) = known {
+                    known.backoff.failed(now);
+                }
+                self.complain_of_workers(database, now);
+            }
+        }
+    }
+
+    fn complain_of_workers(&mut self, database: Oid, now: Instant) {
+        if self.no_worker.pass(now) {
+            ErrorReport::new(
                 PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
                 format!("jit_rls cannot start a worker for database {database}: out of background worker slots"),
                 function_name!(),
@@ -279,8 +305,7 @@ impl Launcher {
                  and events of expiry and NOTIFY jit_rls are late.",
             )
             .set_hint("Raise max_worker_processes: one for the launcher, and one for each database with the extension.")
-            .report(PgLogLevel::LOG),
-            _ => {}
+            .report(PgLogLevel::LOG);
         }
     }
 
@@ -338,6 +363,7 @@ mod tests {
         verdict_age: Duration::ZERO,
         too_early: None,
         probing: false,
+        in_recovery: false,
     };
 
     #[test]
@@ -377,5 +403,6 @@ mod tests {
         let absent = Situation { verdict: Verdict::Absent, verdict_age: SECOND, ..NEW };
         assert_eq!(absent.plan(), Plan::Within(PROBE_AGAIN - SECOND));
         assert_eq!(Situation { verdict_age: PROBE_AGAIN, ..absent }.plan(), Plan::Start);
+        assert_eq!(Situation { in_recovery: true, verdict_age: MINUTE, ..absent }.plan(), Plan::Start);
     }
 }

@@ -4,31 +4,31 @@ use super::step::{Stop, count, transaction};
 
 /// Rules bind by OID and are dumped by name, so the name has to follow the role. A rule whose
 /// role is gone keeps the name that it had.
-const FOLLOW_APPROVERS: &str = "
+macro_rules! follow {
+    ($table:literal) => {
+        concat!(
+            "
 WITH renamed AS MATERIALIZED (
     SELECT a.ctid AS row, r.rolname::text AS name
-      FROM jit_private.approvers a
+      FROM jit_private.",
+            $table,
+            " a
            JOIN pg_authid r ON r.oid = a.role_id
      WHERE r.rolname::text <> a.role
        FOR NO KEY UPDATE OF a SKIP LOCKED
 ), followed AS (
-    UPDATE jit_private.approvers a SET role = n.name FROM renamed n WHERE a.ctid = n.row RETURNING 1
+    UPDATE jit_private.",
+            $table,
+            " a SET role = n.name FROM renamed n WHERE a.ctid = n.row RETURNING 1
 )
-SELECT count(*) FROM followed";
-
-const FOLLOW_REQUESTERS: &str = "
-WITH renamed AS MATERIALIZED (
-    SELECT a.ctid AS row, r.rolname::text AS name
-      FROM jit_private.requesters a
-           JOIN pg_authid r ON r.oid = a.role_id
-     WHERE r.rolname::text <> a.role
-       FOR NO KEY UPDATE OF a SKIP LOCKED
-), followed AS (
-    UPDATE jit_private.requesters a SET role = n.name FROM renamed n WHERE a.ctid = n.row RETURNING 1
-)
-SELECT count(*) FROM followed";
+SELECT count(*) FROM followed"
+        )
+    };
+}
 
 /// Brings the names in the rules up to date.
 pub fn follow() -> Result<i64, Stop> {
-    transaction(|| Ok(count(FOLLOW_APPROVERS)? + count(FOLLOW_REQUESTERS)?))
+    transaction(|| {
+        Ok(count(follow!("approvers"))? + count(follow!("requesters"))? + count(follow!("break_glass"))?)
+    })
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::backoff::{Backoff, Throttle, sleep_until};
 use super::enforce::Enforcement;
 use super::step::{BATCH, Outcome, Step, Stop, transaction};
-use super::{endings, names, notify, requests, reviews, shared, starts};
+use super::{database, endings, names, notify, requests, reviews, shared, starts};
 use crate::check::{clock, replica};
 
 /// However quiet it is, the worker looks once in this time: what a superuser changed by hand
@@ -56,6 +56,8 @@ pub struct Pass {
     tidy: Step,
     follow: Step,
     find_deadline: Step,
+    /// The server was a standby until now.
+    has_followed: bool,
     /// Something happened that may need housekeeping.
     untidy: bool,
     housekeeping: Throttle,
@@ -120,6 +122,7 @@ impl Pass {
             tidy: Step::new("tidy away ended grants"),
             follow: Step::new("follow renamed roles"),
             find_deadline: Step::new("find the next deadline"),
+            has_followed: false,
             untidy: true,
             housekeeping: Throttle::new(HOUSEKEEPING),
             minute: Throttle::new(LONGEST_SLEEP),
@@ -131,8 +134,12 @@ impl Pass {
     pub fn run(&mut self, nudged: bool) -> Result<Duration, Gone> {
         let mut wake = Wake(LONGEST_SLEEP);
         if replica::in_recovery() {
+            self.has_followed = true;
             self.follow(&mut wake)?;
             return Ok(wake.0);
+        }
+        if std::mem::replace(&mut self.has_followed, false) {
+            database::pin(database::PINNED);
         }
         // Before anything else: rows are flowing.
         let enforcement = &mut self.enforcement;
@@ -157,6 +164,8 @@ impl Pass {
 
     /// All that there is to do on a standby.
     fn follow(&mut self, wake: &mut Wake) -> Result<(), Gone> {
+        // A table whose lock replay waits for keeps everybody waiting, and time is short.
+        database::pin(&[(c"lock_timeout", c"500ms")]);
         let enforcement = &mut self.enforcement;
         if let Some(Some(again)) = wake.take(self.stop.attempt(|| enforcement.follow()))? {
             wake.within(again);

@@ -302,7 +302,8 @@ pub fn watch(watching: bool) {
 
 /// Wakes the database's worker unless it is looking anyway. Does not raise.
 pub fn nudge_unless_watching(database: Oid) {
-    if preloaded() && !TABLE.share().find(database).is_some_and(|slot| slot.pid != 0 && slot.watching) {
+    let is_known = |slot: &Slot| if slot.pid == 0 { slot.wanted } else { slot.watching };
+    if preloaded() && !TABLE.share().find(database).is_some_and(is_known) {
         nudge(database);
     }
 }

@@ -28,10 +28,15 @@ pub fn handle_signals() {
 #[must_use]
 pub fn sleep(longest: Duration) -> bool {
     let millis = longest.as_millis().try_into().unwrap_or(60_000);
+    // WaitLatch() knows nothing shorter than a millisecond.
+    let rest = longest.saturating_sub(Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // SAFETY: MyLatch is this process's own; the flags are set by signal handlers only.
     unsafe {
-        pg_sys::WaitLatch(pg_sys::MyLatch, events as c_int, millis, pg_sys::PG_WAIT_EXTENSION);
+        let woken = pg_sys::WaitLatch(pg_sys::MyLatch, events as c_int, millis, pg_sys::PG_WAIT_EXTENSION);
+        if woken & pg_sys::WL_LATCH_SET as c_int == 0 {
+            std::thread::sleep(rest);
+        }
         pg_sys::ResetLatch(pg_sys::MyLatch);
         if (&raw const pg_sys::ProcDiePending).read_volatile() != 0 {
             return false;

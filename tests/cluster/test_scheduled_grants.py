@@ -121,7 +121,7 @@ def test_an_extension_that_is_committed_too_late_revives_nothing(cluster, db):
     assert bob.execute("SELECT jit_approve(%s)", [more]).fetchone() == ("approved",)
     # Nobody else sees it before it is committed.
     wait_until(lambda: not cluster.active(db), "the old end")
-    with pytest.raises(Exception, match="has ended before its extension was committed"):
+    with pytest.raises(Exception, match="is committed too late"):
         bob.commit()
     assert not cluster.active(db)
     assert cluster.value("SELECT state FROM jit.requests WHERE id = %s", dbname=db, params=[more]) == "pending"

@@ -44,7 +44,7 @@ def db(pair):
         dbname=db,
     )
     primary.wait_for_replay(standby)
-    wait_until(lambda: standby.worker(db), "the standby's worker", timeout=30)
+    # No wait for its worker: that of the first use comes by itself.
     return db
 
 
@@ -214,6 +214,9 @@ def test_nobody_may_say_for_himself_how_old_is_too_old(pair, db):
 
 def test_the_worker_says_that_it_is_there(pair, db):
     primary, standby = pair
+    grant(pair, db)
+    assert standby.value(COUNT, "alice", db) == 1
+    wait_until(lambda: standby.worker(db), "the standby's worker")
     status = standby.connect(dbname=db).execute("SELECT running, last_error FROM jit.worker_status").fetchone()
     assert status == (True, None)
 
@@ -224,9 +227,10 @@ def test_the_same_workers_go_on_after_promotion(new_cluster):
     primary.create_scope(db)
     primary.psql("CREATE TABLE t AS SELECT 1 AS k; ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY jit ON t USING (jit_active('s', k)); GRANT SELECT ON t TO PUBLIC", dbname=db)
     standby = new_cluster.standby(primary, settings=SETTINGS)
-    wait_until(lambda: standby.worker(db), "the standby's worker", timeout=30)
     request = primary.grant(db)
     primary.wait_for_replay(standby)
+    assert standby.value("SELECT count(*) FROM t", "alice", db) == 1
+    wait_until(lambda: standby.worker(db), "the standby's worker")
     worker, launcher = standby.worker(db), standby.launcher()
     running = Running(standby, standby.connect("alice", db), SLOW)
     primary.kill9()
@@ -255,3 +259,74 @@ def test_without_preload_the_checks_deny_all_the_same(pair, db, new_cluster):
     revoke(primary, db, request)
     primary.wait_for_replay(standby)
     assert alice.execute(COUNT).fetchone() == (0,)
+
+
+def test_a_worker_that_has_just_started_listens(pair, db):
+    """Its first user may be gone before it has looked at anything."""
+    primary, standby = pair
+    request = grant(pair, db)
+    alice = standby.connect("alice", db)
+    assert alice.execute(COUNT).fetchone() == (1,)
+    for _ in range(3):
+        before = wait_until(lambda: standby.worker(db), "the standby's worker")
+        standby.execute("SELECT pg_terminate_backend(%s)", params=[before])
+        wait_until(lambda: standby.worker(db) not in (None, before), "another worker", timeout=30)
+        assert alice.execute(COUNT).fetchone() == (1,)
+        running = Running(standby, alice, SLOW)
+        revoke(primary, db, request)
+        assert isinstance(running.outcome(), psycopg.errors.QueryCanceled)
+        request = grant(pair, db)
+
+
+def test_what_has_got_longer_is_stopped_at_its_new_end(pair, db):
+    primary, standby = pair
+    request = grant(pair, db, duration="3 seconds")
+    alice = standby.connect("alice", db)
+    alice.execute("BEGIN")
+    assert alice.execute(COUNT).fetchone() == (1,)
+    primary.approve(db, primary.value("SELECT jit_extend(%s, '4 seconds', 'longer')", "alice", db, [request]))
+    past = "SELECT clock_timestamp() > starts_at + interval '3500 milliseconds' FROM jit.grants WHERE id = %s"
+    wait_until(lambda: primary.value(past, dbname=db, params=[request]), "what was its end")
+    assert alice.execute(COUNT).fetchone() == (1,)
+    wait_until_terminated(standby, alice)
+    assert primary.value("SELECT ends_at <= clock_timestamp() FROM jit.grants WHERE id = %s", dbname=db, params=[request])
+
+
+def test_more_uses_than_a_slot_names_end_late_and_by_the_clock(pair, db):
+    primary, standby = pair
+    requests = [primary.grant(db, key=str(key)) for key in range(1, 70)]
+    short = primary.grant(db, key="70", duration="4 seconds")
+    primary.wait_for_replay(standby)
+    running = Running(standby, standby.connect("alice", db), "SELECT count(*), pg_sleep(60) FROM t")
+    assert isinstance(running.outcome(), psycopg.errors.QueryCanceled)
+    assert primary.value("SELECT ends_at <= clock_timestamp() FROM jit.grants WHERE id = %s", dbname=db, params=[short])
+    # An ending that was made before the statement began, and that has come since.
+    standby.execute("SELECT pg_wal_replay_pause()")
+    revoke(primary, db, requests[-1])
+    running = Running(standby, standby.connect("alice", db), "SELECT count(*), pg_sleep(60) FROM t")
+    standby.execute("SELECT pg_wal_replay_resume()")
+    assert isinstance(running.outcome(), psycopg.errors.QueryCanceled)
+
+
+def test_whoever_holds_up_the_worker_with_the_replay_is_stopped_all_the_same(pair, db):
+    """Replay waits for a lock on what the worker reads, and so does the worker."""
+    primary, standby = pair
+    request = grant(pair, db)
+    running = Running(standby, standby.connect("alice", db), SLOW)
+    holder = standby.connect("bob", db)
+    holder.execute("BEGIN; SELECT count(*) FROM jit.my_grants")
+    primary.execute("VACUUM FULL jit_private.grants", dbname=db)
+    revoke(primary, db, request)
+    assert isinstance(running.outcome(), (psycopg.errors.QueryCanceled, psycopg.errors.AdminShutdown))
+    assert "is suspended: this standby is behind" in running.error.diag.message_primary
+    holder.execute("ROLLBACK")
+    primary.wait_for_replay(standby)
+
+
+def test_without_preload_nobody_loosens_the_setting(pair, db, new_cluster):
+    primary, _ = pair
+    standby = new_cluster.standby(primary, preload=False, settings=PATIENT)
+    grant((primary, standby), db)
+    honest, forger = standby.connect("alice", db), standby.connect("alice", db, options="-c jit_rls.max_replica_staleness=86400")
+    wait_until(lambda: honest.execute(COUNT).fetchone() == (1,), "let through")
+    assert forger.execute(COUNT).fetchone() == (0,)

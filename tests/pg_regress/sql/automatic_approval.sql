@@ -166,6 +166,76 @@ SELECT jit.alter_scope('s', '{"description": "same rules"}');
 \c - alice
 SELECT jit_request('s', 'whatever', key => '52'); \echo :SQLSTATE
 
+-- A cancel that the asker swallows takes the request back as well.
+\c - app_admin
+CREATE FUNCTION app.slow(r jit.requests) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN 'no'; END $$;
+CREATE FUNCTION app.yes(r jit.requests) RETURNS boolean LANGUAGE sql AS $$ SELECT true $$;
+SELECT jit.alter_scope('s', '{"auto_approve": "app.yes", "validate": "app.slow"}');
+\c - alice
+BEGIN;
+SET LOCAL statement_timeout = '200ms';
+DO $$ BEGIN PERFORM jit_request('s', 'whatever', key => '60'); EXCEPTION WHEN query_canceled THEN RAISE NOTICE 'swallowed'; END $$;
+COMMIT;
+DO $$ BEGIN SET LOCAL statement_timeout = '200ms'; PERFORM jit_request('s', 'whatever', key => '60'); EXCEPTION WHEN query_canceled THEN RAISE NOTICE 'swallowed'; END $$;
+SET statement_timeout = '200ms';
+DO $$ BEGIN PERFORM jit_request('s', 'whatever', key => '60'); EXCEPTION WHEN query_canceled THEN RAISE NOTICE 'swallowed'; END $$;
+RESET statement_timeout;
+BEGIN;
+COMMIT;
+SELECT count(*) FROM jit.my_requests WHERE key = '60';
+SELECT jit_active('s', 60);
+-- Neither the asker's temporary objects nor the asker's past decide.
+\c - app_admin
+SELECT jit.alter_scope('s', '{"validate": null}');
+\c - alice
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT jit_request('s', 'whatever', key => '61') > 0 AS asked;
+COMMIT;
+SELECT jit_active('s', 61);
+SELECT jit_request('s', 'whatever', key => '62') > 0 AS asked;
+SELECT jit_active('s', 62);
+\c - postgres
+CREATE FUNCTION temporary() RETURNS void LANGUAGE sql AS 'CREATE TEMP TABLE on_call AS SELECT 1 AS x';
+\c - alice
+SELECT temporary();
+SELECT jit_request('s', 'whatever', key => '63') > 0 AS asked;
+SELECT jit_active('s', 63);
+\c - postgres
+DROP FUNCTION temporary();
+SELECT details FROM jit.events WHERE kind = 'left to people' ORDER BY id DESC LIMIT 2;
+\c - app_admin
+CREATE FUNCTION app.path(r jit.requests) RETURNS boolean LANGUAGE sql SET search_path = app AS $$ SELECT true $$;
+SELECT jit.alter_scope('s', '{"auto_approve": "app.path"}'); \echo :SQLSTATE
+ALTER FUNCTION app.path SET search_path = app, pg_temp;
+SELECT jit.alter_scope('s', '{"auto_approve": "app.path"}');
+-- What it sets is gone.
+CREATE FUNCTION app.sets(r jit.requests) RETURNS boolean LANGUAGE sql AS $$ SELECT set_config('row_security', 'off', false) = 'off' $$;
+SELECT jit.alter_scope('s', '{"auto_approve": "app.sets"}');
+\c - alice
+SELECT jit_request('s', 'whatever', key => '64') > 0 AS asked;
+SELECT jit_active('s', 64), current_setting('row_security');
+-- Whoever can become its owner could have written it.
+\c - postgres
+GRANT app_admin TO carol;
+\c - carol
+SELECT jit_request('s', 'whatever', key => '65') > 0 AS asked;
+SELECT jit_active('s', 65);
+\c - postgres
+GRANT oncall TO alice, carol;
+REVOKE app_admin FROM carol;
+CREATE ROLE auto_member LOGIN IN ROLE app_admin;
+\c - alice
+SELECT jit_request('s', 'whatever', key => '66', grantee => 'oncall') > 0 AS asked;
+\c - postgres
+GRANT oncall TO auto_member;
+\c - auto_member
+SELECT jit_active('s', 66);
+\c - carol
+SELECT jit_active('s', 66);
+\c - postgres
+REVOKE oncall FROM alice, carol;
+DROP ROLE auto_member;
+
 -- Bad input.
 \c - app_admin
 CREATE FUNCTION app.wrong_result(r jit.requests) RETURNS int LANGUAGE sql AS $$ SELECT 1 $$;

@@ -48,6 +48,11 @@ SET ROLE alice;
 SELECT jit_break_glass('s', 'patient is bleeding', '1'); \echo :SQLSTATE
 \c - postgres
 REVOKE alice FROM frank;
+-- For oneself, not for everybody who belongs to a role.
+\c - alice
+SET ROLE support;
+SELECT jit_break_glass('s', 'patient is bleeding', '1'); \echo :SQLSTATE
+\c - postgres
 -- Deliberately.
 CREATE FUNCTION breaks() RETURNS bigint LANGUAGE sql AS $$ SELECT jit_break_glass('s', 'not mine', '5') $$;
 CREATE FUNCTION reviews(bigint) RETURNS void LANGUAGE sql AS $$ SELECT jit_review($1, true, 'fine') $$;
@@ -93,6 +98,21 @@ SELECT k FROM t;
 SELECT decision, actor, roles, comment FROM jit.reviews ORDER BY id;
 SELECT kind, actor, details FROM jit.events WHERE request_id = :bad AND kind <> 'break-glass' ORDER BY id;
 SELECT kind, actor, reason FROM jit.endings;
+-- An approver whom it could serve may find it unjustified, not justified: nobody chooses her reviewers by letting the others in.
+\c - alice
+\set VERBOSITY terse
+SELECT jit_break_glass('s', 'curious', '6') AS served \gset
+\set VERBOSITY default
+\c - postgres
+GRANT alice TO bob;
+\c - bob
+SELECT id = :served AS mine FROM jit.pending_reviews WHERE scope = 's' ORDER BY id DESC LIMIT 1;
+SELECT jit_review(:served, true, 'fine'); \echo :SQLSTATE
+SELECT jit_review(:served, false, 'curious');
+\c - alice
+SELECT k FROM t;
+\c - postgres
+REVOKE alice FROM bob;
 -- What was asked for in the ordinary way needs none.
 \c - alice
 SELECT jit_request('s', 'T-1', key => '9') AS id \gset

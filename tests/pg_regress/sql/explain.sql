@@ -10,7 +10,7 @@ ALTER TABLE t ENABLE ROW LEVEL SECURITY;
 -- Points in time have no place here.
 CREATE FUNCTION told(scope text, key text = NULL, grantee regrole = NULL) RETURNS TABLE (reason text, request bigint, via text, until boolean, detail text)
 LANGUAGE sql AS $$
-    SELECT x.reason, x.request, x.via, x.until > now(), regexp_replace(x.detail, '\d{4}-\d\d-\d\dT[0-9:.+-]+', '(time)', 'g')
+    SELECT x.reason, x.request, x.via, x.until > now(), regexp_replace(x.detail, '\d{4}-\d\d-\d\dT[0-9:.]+[+-][0-9]+:[0-9]+|\d{4}-\d\d-\d\dT[0-9:.]+[+-][0-9]+', '(time)', 'g')
       FROM jit_explain(scope, key, grantee) WITH ORDINALITY AS x (reason, request, via, until, detail, n) ORDER BY n
 $$;
 

@@ -18,7 +18,7 @@ SELECT jit_approve(:more); \echo :SQLSTATE
 SELECT jit_extend(:id, '1 hour', 'again'); \echo :SQLSTATE
 -- The approver may shorten.
 \c - bob
-SELECT id, duration FROM jit.pending;
+SELECT id, duration, extends FROM jit.pending;
 SELECT jit_approve(:more, duration => '2 hours'); \echo :SQLSTATE
 SELECT jit_approve(:more, 'half of it', duration => '30 minutes');
 \c - postgres

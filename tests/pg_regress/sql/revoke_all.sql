@@ -20,7 +20,7 @@ TABLE live;
 SELECT jit.revoke_all(); \echo :SQLSTATE
 SELECT jit.revoke_all('a', reason => ''); \echo :SQLSTATE
 SELECT jit.revoke_all('nowhere', reason => 'breach'); \echo :SQLSTATE
-SELECT jit.revoke_all('a', '999999'::regrole, 'breach');
+SELECT jit.revoke_all('a', '999999'::regrole, 'breach'); \echo :SQLSTATE
 SELECT jit.revoke_all('a', 'dave', 'breach');
 TABLE live;
 -- What matches, scheduled ones included.

@@ -104,6 +104,38 @@ SELECT jit_approve(:id);
 \c - dave
 SELECT jit_approve(:id);
 
+-- What is changed in a transaction counts in it, and is committed soon or not at all.
+\c - postgres
+SELECT jit.create_scope('open', '{"key_type": "int", "pending_ttl": "1 second", "approvers": {"support_lead": 1}}');
+\c - mallory
+\set VERBOSITY terse
+BEGIN;
+SELECT jit.alter_scope('open', '{"max_duration": "2 hours"}');
+SELECT jit_request('open', 'at once', key => '1'); \echo :SQLSTATE
+ROLLBACK;
+BEGIN;
+SELECT jit.alter_scope('open', '{"max_duration": "2 hours"}');
+PREPARE TRANSACTION 'rules'; \echo :SQLSTATE
+-- What starts later does not serve who changes the rules before that.
+\c - postgres
+SELECT jit.create_scope('later', '{"key_type": "int", "approvers": {"support_lead": 1}}');
+\c - mallory
+SELECT jit_request('later', 'maintenance', key => '1', starts_at => now() + interval '1 day') AS id \gset
+\c - bob
+SELECT jit_approve(:id);
+\c - mallory
+SELECT jit.alter_scope('later', '{"max_pending": 10}');
+\c - postgres
+SELECT approved_by::regrole[] FROM jit.grants WHERE id = :id;
+-- A login that many share changes no rules: nobody would have done it.
+ALTER DATABASE :DBNAME SET jit_rls.shared_logins = 'mallory';
+\c - mallory
+\set VERBOSITY terse
+SELECT jit.alter_scope('later', '{"max_pending": 11}'); \echo :SQLSTATE
+SELECT jit.drop_scope('later'); \echo :SQLSTATE
+SELECT jit.create_scope('new'); \echo :SQLSTATE
+\c - postgres
+ALTER DATABASE :DBNAME RESET jit_rls.shared_logins;
 \c - postgres
 REVOKE oncall FROM mallory, carol;
 DROP TABLE t;
