@@ -33,6 +33,14 @@ JIT = Way(
     [Step("SELECT jit_request('tenant', 'benchmark', key => $1)", "key", "request")],
     [Step("SELECT jit_approve($1::bigint)", "request", "answer")],
 )
+REVOKE = [Step("SELECT jit_revoke($1::bigint, 'benchmark')", "request")]
+
+
+def jit_for(duration):
+    """JIT, for so long."""
+    return Way(
+        [Step(f"SELECT jit_request('tenant', 'benchmark', key => $1, duration => '{duration}')", "key", "request")], JIT.approve
+    )
 
 
 class Person:
@@ -69,6 +77,7 @@ class Pair:
         answer = self.approver.perform(request=request)["answer"]
         if answer != "approved":
             raise RuntimeError(f"request {request}: {answer}")
+        return request
 
     def close(self):
         self.requester.connection.close()
@@ -93,12 +102,15 @@ class Pacer:
         self.pause = len(pairs) / rate
         self.keys = keys
         self.paces = []
+        # When each was due and how long it took from then on: who falls behind is slow.
+        self.cycles = []
 
     def _walk(self, pair, delay):
         due = time.perf_counter() + delay
         while not self._stop.wait(max(0, due - time.perf_counter())):
             pair.grant(next(self.keys))
             next(self._done)
+            self.cycles.append((due, time.perf_counter() - due))
             due += self.pause
 
     def __enter__(self):

@@ -21,7 +21,7 @@ MISSED = "MISSED"
 INCONCLUSIVE = "INCONCLUSIVE"
 
 RESAMPLES = 4000
-# Pairs: for bars near 1, where a few percent decide, and for others.
+# Pairs: for bars near 1, where a few percent decide, and for others; of a percentile, so many samples beyond it.
 FEWEST_NEAR_ONE, FEWEST = 20, 5
 
 
@@ -109,6 +109,29 @@ def ratio_of_medians(over, under):
     return _estimate(list(zip(over, under, strict=True)), statistic)
 
 
+def percentile(samples, percent):
+    """The least sample that so many percent do not exceed.
+
+    >>> percentile([4, 1, 3, 2], 50), percentile(range(1, 1001), 99), percentile([7], 99)
+    (2, 990, 7)
+    """
+    return sorted(samples)[-(-len(samples) * percent // 100) - 1]
+
+
+def difference_of_percentiles(over, under, percent):
+    """For bars that allow for so much more, and not for so many times as much.
+
+    >>> str(difference_of_percentiles([5.0] * 50 + [99.0], [-7.0] + [2.0] * 50, 50))
+    '3.00 [3.00, 3.00]'
+    """
+
+    def statistic(pairs):
+        above, below = zip(*pairs, strict=True)
+        return percentile(above, percent) - percentile(below, percent)
+
+    return _estimate(list(zip(over, under, strict=True)), statistic)
+
+
 def distance(one, other):
     """How far two ratios are apart: 2 and 1/2 are equally far from 1."""
     return abs(math.log(one / other)) if one > 0 and other > 0 else math.inf
@@ -122,7 +145,7 @@ class Check:
     measured: Estimate
     bar: float
     at_most: bool
-    control: Estimate
+    control: Estimate | None
     unit: str = "times"
 
     def _holds(self, value):
@@ -138,18 +161,24 @@ class Check:
         way = distance(self.measured.value, self.bar)
         return min(way, distance(self.bar, 1)) if self._near_one and self._holds(self.measured.value) else way
 
+    def _too_few(self):
+        fewest = FEWEST_NEAR_ONE if self._near_one else FEWEST
+        return f"{self.measured.samples} pairs, {fewest} are needed" if self.measured.samples < fewest else ""
+
+    def _too_noisy(self):
+        if min(self.measured.low, self.control.value) <= 0:
+            return "noise is larger than what is measured"
+        noise, half = distance(self.control.value, 1), self._margin() / 2
+        return f"A/A differs by {digits(100 * noise)} %, half the margin is {digits(100 * half)} %" if noise > half else ""
+
     @property
     def why(self):
         """What keeps this from being a verdict; empty when nothing does."""
-        measured, fewest = self.measured, FEWEST_NEAR_ONE if self._near_one else FEWEST
-        if measured.samples < fewest:
-            return f"{measured.samples} pairs, {fewest} are needed"
-        if min(measured.low, self.control.value) <= 0:
-            return "noise is larger than what is measured"
-        if self._holds(measured.low) != self._holds(measured.high):
+        if few := self._too_few():
+            return few
+        if self._holds(self.measured.low) != self._holds(self.measured.high):
             return "the interval reaches over the bar"
-        noise, half = distance(self.control.value, 1), self._margin() / 2
-        return f"A/A differs by {digits(100 * noise)} %, half the margin is {digits(100 * half)} %" if noise > half else ""
+        return self._too_noisy()
 
     @property
     def verdict(self):
@@ -161,9 +190,52 @@ class Check:
         return dataclasses.asdict(self) | {"verdict": self.verdict, "why": self.why}
 
 
+@dataclasses.dataclass(frozen=True)
+class PercentileCheck(Check):
+    """Of a difference of percentiles: less than nothing is as good as anything, and the A/A pair's noise is a difference, too."""
+
+    percent: int = 50
+
+    def _too_few(self):
+        fewest = FEWEST * 100 // (100 - self.percent)
+        return f"{self.measured.samples} pairs, {fewest} are needed" if self.measured.samples < fewest else ""
+
+    def _margin(self):
+        way = abs(self.bar - self.measured.value)
+        return min(way, abs(self.bar)) if self._holds(self.measured.value) else way
+
+    def _too_noisy(self):
+        noise, half = abs(self.control.value), self._margin() / 2
+        return f"A/A differs by {digits(noise)} {self.unit}, half the margin is {digits(half)} {self.unit}" if noise > half else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class CountCheck(Check):
+    """Of what must hardly ever happen: counted, not estimated, among so many that the bar means something."""
+
+    fewest: int = 0
+
+    def _too_few(self):
+        tried = self.measured.samples
+        return f"{tried:,} {self.unit}, {self.fewest:,} are needed" if tried < self.fewest else ""
+
+    def _too_noisy(self):
+        return ""
+
+
 def at_most(what, measured, bar, control, unit="times"):
     return Check(what, measured, bar, True, control, unit)
 
 
 def at_least(what, measured, bar, control, unit="times"):
     return Check(what, measured, bar, False, control, unit)
+
+
+def percentile_at_most(what, over, under, again, percent, bar, unit):
+    """`under` and `again` are the same thing."""
+    measured, control = (difference_of_percentiles(samples, under, percent) for samples in (over, again))
+    return PercentileCheck(what, measured, bar, True, control, unit, percent)
+
+
+def count_at_most(what, count, tried, bar, fewest, unit):
+    return CountCheck(what, Estimate(count, count, count, tried), bar, True, None, unit, fewest)

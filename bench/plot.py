@@ -39,15 +39,18 @@ def _race(axes, result):
 
 
 def _bars(axes, checks):
-    """Everything as a part of its bar; the other way round where the bar is a least, so that less than 1 is always good."""
+    """Everything as a part of its bar; the other way round where the bar is a least, so that less than 1 is always good. What is
+    nothing, or less, is beyond the left edge."""
     for row, (_, check) in enumerate(reversed(checks)):
         measured = check.measured
-        part = [number / check.bar for number in (measured.low, measured.value, measured.high)]
-        if not check.at_most:
-            part = [1 / number for number in reversed(part)]
         colour = COLOURS.get(check.verdict, "#8a6d00")
-        axes.plot([part[0], part[2]], [row, row], color=colour, linewidth=3)
-        axes.plot(part[1], row, "o", color=colour)
+        # Nothing is a part of a bar of nothing.
+        if check.bar:
+            part = [number / check.bar for number in (measured.low, measured.value, measured.high)]
+            if not check.at_most:
+                part = [1 / number for number in reversed(part)]
+            axes.plot([part[0], part[2]], [row, row], color=colour, linewidth=3)
+            axes.plot(part[1], row, "o", color=colour)
         axes.annotate(check.verdict, (1, row), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                       color=colour, va="center", fontsize=8)
     axes.axvline(1, color="black", linewidth=1)

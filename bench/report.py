@@ -24,7 +24,9 @@ def print_case(result):
 
 
 def _reason(check):
-    return f" ({check.why})" if check.why else f" (A/A {digits(check.control.value)})"
+    if check.why:
+        return f" ({check.why})"
+    return f" (A/A {digits(check.control.value)})" if check.control else f" (of {check.measured.samples:,} {check.unit})"
 
 
 def _amount(value, unit):

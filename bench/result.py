@@ -17,7 +17,7 @@ class Result:
         """What somebody needs to see who doubts the comparison. The plan is made as the login, by the server that is measured."""
         policies = server.rows(
             dbname,
-            "SELECT tablename || ': ' || qual FROM pg_policies WHERE tablename = ANY (%s) AND %s = ANY (roles) ORDER BY 1",
+            "SELECT tablename || ': ' || qual FROM pg_policies WHERE tablename = ANY (%s) AND roles && ARRAY[%s::name, 'public'] ORDER BY 1",
             [tables, login],
         )
         indexes = server.rows(

@@ -3,7 +3,7 @@
 # writes target/bench/results.json (every sample, statement, policy and plan), results.md and results.svg. A bar that is missed is
 # a result, not an error.
 #
-#   bench/run.sh                    5 million rows: three quarters of an hour, 10 GB of disk, 8 GB of memory
+#   bench/run.sh                    5 million rows: an hour, 10 GB of disk, 8 GB of memory
 #   bench/run.sh --rows N           another number of rows
 #   bench/run.sh --quick            few repetitions and small populations: to see whether it runs, too few for any verdict
 #   bench/run.sh --only CASE[,CASE] some of the cases; --help names them

@@ -21,6 +21,14 @@ class Size:
     memory_keys: int = 100_000
     memory_backends: int = 8
     requests: int = 1_000
+    endings: int = 2_000
+    innocents: int = 400_000
+    after_revoke: int = 100_000
+    due: int = 100_000
+    due_rounds: int = 8
+    due_quiet_seconds: float = 5
+    idle_databases: int = 20
+    idle_seconds: int = 180
 
     @classmethod
     def of(cls, rows, quick):
@@ -30,5 +38,6 @@ class Size:
             return cls(rows, quick)
         return cls(
             rows, quick, near=4, far=3, slow=1, pgbench_seconds=0.2, fresh_backends=20, roles=1_000, few_roles=20,
-            memory_keys=5_000, memory_backends=2, requests=200,
+            memory_keys=5_000, memory_backends=2, requests=200, endings=16, innocents=4_000, after_revoke=2_000,
+            due=20_000, due_rounds=2, due_quiet_seconds=1, idle_databases=4, idle_seconds=20,
         )

@@ -2,7 +2,10 @@
 
 import random
 
-from bench.measure import INCONCLUSIVE, MISSED, PASSED, Estimate, at_least, at_most, interleave, median, ratio
+from bench.measure import (
+    INCONCLUSIVE, MISSED, PASSED, Estimate, at_least, at_most, count_at_most, difference_of_percentiles, interleave, median,
+    percentile, percentile_at_most, ratio,
+)
 
 QUIET = Estimate(1.0, 0.999, 1.001, 20)
 
@@ -78,3 +81,50 @@ def test_few_pairs_are_no_evidence():
 def test_less_than_nothing_is_noise():
     assert at_most("", Estimate(-0.2, -1.4, 1.0, 200), 1.5, QUIET).verdict == INCONCLUSIVE
     assert at_most("", near(1.0), 1.5, near(-0.1)).verdict == INCONCLUSIVE
+
+
+def gauss(seed, mean, width=1.0, count=100):
+    dice = random.Random(seed)
+    return [dice.gauss(mean, width) for _ in range(count)]
+
+
+def test_a_percentile_leaves_one_in_a_hundred_out():
+    assert percentile([10.0] * 990 + [99.0] * 10, 99) == 10
+    assert percentile([10.0] * 989 + [99.0] * 11, 99) == 99
+
+
+def test_the_interval_holds_the_difference_of_percentiles():
+    covered = 0
+    for seed in range(20):
+        # The 90th percentile of a normal distribution is 1.282 deviations from its mean.
+        estimate = difference_of_percentiles(gauss(seed, 10, 2), gauss(seed + 100, 3, 1), 90)
+        covered += estimate.low <= 7 + 1.282 <= estimate.high
+    assert covered >= 16
+
+
+def test_a_difference_may_be_less_than_nothing():
+    def verdict(over, under, again):
+        return percentile_at_most("", over, under, again, 50, 2, "ms").verdict
+
+    assert verdict(gauss(1, 9), gauss(2, 10), gauss(3, 10)) == PASSED
+    assert verdict(gauss(1, 11), gauss(2, 10), gauss(3, 10)) == PASSED
+    assert verdict(gauss(1, 13), gauss(2, 10), gauss(3, 10)) == MISSED
+    assert verdict(gauss(1, 12, 10), gauss(2, 10, 10), gauss(3, 10)) == INCONCLUSIVE
+    # Half the margin is 1 ms at most, however good it looks.
+    assert verdict(gauss(1, 5), gauss(2, 10), gauss(3, 11.5)) == INCONCLUSIVE
+
+
+def test_a_percentile_needs_samples_beyond_it():
+    def why(count, percent):
+        samples = [10.0] * count
+        return percentile_at_most("", samples, samples, samples, percent, 5, "ms").why
+
+    assert "499 pairs, 500 are needed" in why(499, 99) and not why(500, 99)
+    assert "9 pairs, 10 are needed" in why(9, 50) and not why(10, 50)
+
+
+def test_counts_need_no_control():
+    assert count_at_most("", 0, 1000, 0, 1000, "statements").verdict == PASSED
+    assert count_at_most("", 1, 1000, 0, 1000, "statements").verdict == MISSED
+    assert count_at_most("", 1, 1000, 1, 1000, "statements").verdict == PASSED
+    assert count_at_most("", 0, 999, 0, 1000, "statements").verdict == INCONCLUSIVE

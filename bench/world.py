@@ -18,7 +18,7 @@ OTHER_KEYS = sorted(set(range(1, TENANTS + 1)) - set(HELD_KEYS))
 ONE_KEY = HELD_KEYS[42]
 
 # Grants by the hundred thousand. What a request and its approval leave behind, but for the review and the events, which no check
-# reads; {wishes} is a query for (grantee, key).
+# reads; {wishes} is a query for (grantee, key), {ends_at} an expression.
 INSERT_GRANTS = """
 WITH wishes (grantee, key) AS ({wishes}),
 asked AS (
@@ -31,7 +31,7 @@ asked AS (
     RETURNING *)
 INSERT INTO jit_private.grants (
     id, scope_id, scope, key, all_rows, grantee, grantee_id, starts_at, ends_at, approved_by, epoch, origin)
-SELECT a.id, a.scope_id, a.scope, a.key, a.all_rows, a.grantee, a.grantee_id, a.created_at, a.created_at + a.duration,
+SELECT a.id, a.scope_id, a.scope, a.key, a.all_rows, a.grantee, a.grantee_id, a.created_at, {ends_at},
        ARRAY['bench_approver'::regrole::oid], a.epoch, a.origin
   FROM asked a
 """
@@ -60,7 +60,8 @@ def create_scope(server, dbname, name, key_type):
     server.execute(
         dbname,
         f"""SELECT jit.create_scope('{name}', '{{{keys}"approvers": {{"bench_approvers": 1}},
-                                                "default_duration": "{WINDOW}", "max_duration": "{WINDOW}"}}')""",
+                                                "default_duration": "{WINDOW}", "max_duration": "{WINDOW}",
+                                               "max_pending": 1000000, "max_grants": 1000000}}')""",
     )
 
 
@@ -68,8 +69,8 @@ def create_approver(server):
     server.execute("postgres", "CREATE ROLE bench_approvers; CREATE ROLE bench_approver LOGIN IN ROLE bench_approvers")
 
 
-def insert_grants(connection, scope, wishes):
-    connection.execute(INSERT_GRANTS.format(scope=scope, wishes=wishes))
+def insert_grants(connection, scope, wishes, ends_at="a.created_at + a.duration"):
+    connection.execute(INSERT_GRANTS.format(scope=scope, wishes=wishes, ends_at=ends_at))
 
 
 def ask_and_approve(server, dbname, login, scope, keys=(None,)):
