@@ -8,6 +8,7 @@
 #                                           isolation  NAME: a file of tests/isolation/specs
 #                                           cluster    NAME: a pytest node below tests/cluster
 #                                           differential  NAME: a pytest node below tests/differential
+#                                           model      NAME: a pytest node below tests/model
 #   tests/run.sh --no-build …             against what is installed already
 set -euo pipefail
 # shellcheck source=../scripts/cluster.sh
@@ -23,8 +24,8 @@ while (($#)); do
     esac
     shift
 done
-[[ $only =~ ^(unit|regress|isolation|cluster|differential)?$ ]] ||
-    die "unknown suite '$only': unit, regress, isolation, cluster or differential"
+[[ $only =~ ^(unit|regress|isolation|cluster|differential|model)?$ ]] ||
+    die "unknown suite '$only': unit, regress, isolation, cluster, differential or model"
 
 current='dependencies' base='' passed=0
 summary=()
@@ -138,6 +139,8 @@ run_isolation() {
 run_cluster() { run_pytest "cluster tests" cluster "$base/cluster" --durations=5; }
 # Random worlds and queries against a plain reference; it fails as well when too few cases are of a kind.
 run_differential() { run_pytest "differential tests" differential "$base/different"; }
+# Random histories of requests, rules and roles against a plain reference; the same.
+run_model() { run_pytest "model tests" model "$base/model"; }
 
 run_pytest() {
     local suite=$1 folder=$2 servers=$3
@@ -196,3 +199,4 @@ run_regress
 run_isolation
 run_cluster
 run_differential
+run_model
