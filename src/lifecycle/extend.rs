@@ -34,7 +34,7 @@ pub fn lengthen(
          UPDATE jit_private.grants g
             SET ends_at = greatest(b.ends_at, least(b.ends_at + $2 * interval '1 microsecond',
                                                     g.starts_at + $3 * interval '1 microsecond')),
-                approved_by = ARRAY (SELECT DISTINCT a FROM unnest(g.approved_by || $4) a)
+                approved_by = ARRAY (SELECT DISTINCT a FROM unnest(g.approved_by || $4) a ORDER BY a)
            FROM before b
           WHERE g.id = b.id AND b.ends_at > $5
          RETURNING b.ends_at, g.ends_at",

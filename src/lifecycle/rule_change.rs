@@ -34,7 +34,7 @@ pub fn note(owner: &Owner, who: &Identity, scope: &str, longest_pending: i64) {
 pub fn exclude_from_scheduled(owner: &Owner, who: &Identity, scope: i32) {
     let person = who.person();
     owner.run(
-        "UPDATE jit_private.grants g SET approved_by = ARRAY (SELECT DISTINCT a FROM unnest(g.approved_by || $2) a)
+        "UPDATE jit_private.grants g SET approved_by = ARRAY (SELECT DISTINCT a FROM unnest(g.approved_by || $2) a ORDER BY a)
           WHERE g.scope_id = $1 AND g.asked_by IS NOT NULL AND g.tidied_at IS NULL",
         &[value(scope), roles(&person)],
     );
