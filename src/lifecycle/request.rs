@@ -122,7 +122,11 @@ impl Request {
 }
 
 fn from_row(row: &Row) -> Request {
-    let role = |name: i32| Role { name: row.must(name), id: row.must(name + 1) };
+    // By the name that it has now; what is on record keeps the one it had.
+    let role = |name: i32| {
+        let id = row.must(name + 1);
+        Role { id, name: identity::role_name(id).unwrap_or_else(|| row.must(name)) }
+    };
     Request {
         id: row.must(1),
         scope_id: row.must(2),

@@ -174,8 +174,9 @@ fn check_changers(changers: &[Changer], request: &Request, scope: &Scope, who: &
 fn check_stage(request: &Request, slots: &[Slot], at: &Progress, who: &Identity) -> Outcome<Entitlement> {
     let asked = || slots.iter().filter(|slot| slot.stage == at.stage);
     let by = Entitlement::of(who, asked());
-    // With one stage there is no other to wait for; what keeps it from being met is told apart.
-    if by.is_none() && at.stages > 1 {
+    // With one stage there is no other to wait for; what keeps it from being met is told apart. All may be met: by somebody
+    // who has come back to the role that they said yes in. Then it is anybody's turn.
+    if by.is_none() && at.stages > 1 && !at.is_complete() {
         let names: Vec<&str> = asked().map(|slot| slot.role.as_str()).collect();
         return Err(Refusal::wrong_state(format!(
             "request {} waits for stage {} of {}",
