@@ -7,6 +7,7 @@ import psycopg
 from psycopg import sql
 
 import tables
+from harness import NO_LIMITS
 from model import Grant, Model, Scope
 
 PEOPLE = ["ann", "ben", "cat", "dan", "eve"]
@@ -112,7 +113,7 @@ class World:
 
     def make_scope(self, name, key_type, allow_all_rows):
         # Nobody is stopped: what the check says of each row is what is compared.
-        options = {"approvers": {"leads": 1}, "on_end": "none", "max_duration": "8 hours", "allow_all_rows": allow_all_rows}
+        options = {"approvers": {"leads": 1}, "on_end": "none", "max_duration": "8 hours", "allow_all_rows": allow_all_rows} | NO_LIMITS
         if key_type:
             options["key_type"] = key_type
         self.root.execute("SELECT jit.create_scope(%s, %s)", [name, json.dumps(options)])
