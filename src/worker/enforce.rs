@@ -32,15 +32,18 @@ SELECT a.pid, a.state LIKE 'idle in transaction%'
   FROM pg_stat_get_activity(NULL) a
  WHERE a.pid = ANY ($1) AND (a.state LIKE 'idle in transaction%' OR a.wait_event IN ('ClientRead', 'ClientWrite'))";
 
-/// Grants that have ended since then and have not been tidied away: of these roles, or of any. An ending says when it
-/// was made, which is before it counts.
+/// How long a transaction may have been open that ends a grant, in seconds: an ending says when it was made, which is
+/// before it counts.
+const OPEN_SO_LONG: i64 = 60;
+
+/// Grants that have ended since then and have not been tidied away: of these roles, or of any.
 const ENDED: &str = "
 SELECT g.id FROM jit_private.grants g
  WHERE g.tidied_at IS NULL
    AND ($1 IS NULL OR g.grantee_id = ANY ($1))
    AND (g.ends_at BETWEEN $2 AND clock_timestamp()
         OR EXISTS (SELECT FROM jit_private.endings e
-                    WHERE e.grant_id = g.id AND e.at > $2 - interval '5 minutes' - $3 * interval '0 seconds'))
+                    WHERE e.grant_id = g.id AND e.at > $2 - $3 * interval '1 second'))
  LIMIT 1";
 
 /// The same on a standby, which does not decide when what has ended is tidied away, and gets to know of an ending
@@ -52,7 +55,7 @@ SELECT g.id
          WHERE e.kind IN ('expired', 'revoked', 'released', 'scope disabled', 'scope dropped', 'ineligible')
          ORDER BY e.id DESC LIMIT 10000) e
   JOIN jit_private.grants g ON g.id = e.request_id
- WHERE e.at > $2 - interval '10 seconds' - $3 * interval '1 second'
+ WHERE e.at > $2 - $3 * interval '1 second'
    AND ($1 IS NULL OR g.grantee_id = ANY ($1))
 UNION ALL
 SELECT g.id FROM jit_private.grants g
@@ -297,9 +300,12 @@ fn ended_uses(seen: &Seen, findings: &mut Findings) -> spi::Result<Option<Vec<i6
 fn any_ended(roles: Option<Vec<Oid>>, since: TimestampTz) -> spi::Result<Option<i64>> {
     let since = TimestampWithTimeZone::try_from(since).ok();
     Spi::connect(|client| {
-        let query = if replica::in_recovery() { ENDED_ON_THE_PRIMARY } else { ENDED };
-        let lag = settings::max_replica_staleness().unwrap_or(0);
-        let found = client.select(query, Some(1), &[roles.into(), since.into(), lag.into()])?;
+        let (query, before) = if replica::in_recovery() {
+            (ENDED_ON_THE_PRIMARY, settings::max_replica_staleness().unwrap_or(0) + OPEN_SO_LONG)
+        } else {
+            (ENDED, OPEN_SO_LONG)
+        };
+        let found = client.select(query, Some(1), &[roles.into(), since.into(), before.into()])?;
         if found.is_empty() { Ok(None) } else { found.first().get_one::<i64>() }
     })
 }
