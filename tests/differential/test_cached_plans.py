@@ -590,8 +590,8 @@ def test_plans_of_a_standby(new_module_cluster, relaxed):
     story.scope()
     story.grant("alice", 3)
     standby = new_module_cluster.standby(primary, settings=SERVER)
-    # Before it has replayed a commit, it lets nobody through.
-    primary.execute("SELECT pg_current_xact_id()")
+    # Before it has replayed a commit, it lets nobody through. One that has only an id would be flushed some time later.
+    primary.execute("SELECT pg_logical_emit_message(true, 'test', 'a commit')")
     writer, story.cluster = story.cluster, standby
     story.seat("switcher")
     story.cluster = writer
