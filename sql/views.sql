@@ -61,7 +61,7 @@ WITH found AS (
     SELECT r.id, r.scope, r.key, coalesce(g.rolname::text, r.grantee) AS grantee, r.login, r.reason, r.created_at, r.review_due,
            r.review_due - clock_timestamp() AS time_left
       FROM jit_private.requests r LEFT JOIN pg_roles g ON g.oid = r.grantee_id
-     WHERE r.review_due IS NOT NULL AND r.reviewed_at IS NULL AND jit.may_review(r.id)
+     WHERE r.review_due IS NOT NULL AND r.reviewed_at IS NULL AND r.origin = jit.origin() AND jit.may_review(r.id)
 )
 SELECT * FROM found;
 COMMENT ON VIEW jit.pending_reviews IS 'breakings of the glass that this session could review now; time_left is negative when that is overdue';
@@ -70,7 +70,7 @@ CREATE VIEW jit.overdue_reviews WITH (security_barrier) AS
 WITH found AS (
     SELECT r.id, r.scope, r.key, coalesce(g.rolname::text, r.grantee) AS grantee, r.login, r.created_at, r.review_due
       FROM jit_private.requests r LEFT JOIN pg_roles g ON g.oid = r.grantee_id
-     WHERE r.review_due <= clock_timestamp() AND r.reviewed_at IS NULL
+     WHERE r.review_due <= clock_timestamp() AND r.reviewed_at IS NULL AND r.origin = jit.origin()
        AND (r.person && (SELECT jit.person()) OR jit.oversees(r.scope_id))
 )
 SELECT * FROM found;

@@ -39,7 +39,8 @@ fn check_may(owner: &Owner, scope: &Scope, who: &Identity) -> Outcome<()> {
 fn overdue(owner: &Owner, scope: &Scope, who: &Identity) -> Option<i64> {
     owner.first(
         "SELECT r.id FROM jit_private.requests r
-          WHERE r.review_due <= $3 AND r.reviewed_at IS NULL AND r.scope_id = $1 AND r.person && $2 ORDER BY r.id LIMIT 1",
+          WHERE r.review_due <= $3 AND r.reviewed_at IS NULL AND r.scope_id = $1 AND r.person && $2
+            AND r.origin = jit.origin() ORDER BY r.id LIMIT 1",
         &[value(scope.id), roles(&who.person()), timestamp(now())],
         |row| row.must(1),
     )
@@ -149,6 +150,7 @@ fn judge(
         return Err(Refusal::wrong_state(format!("request {id} was not made by breaking the glass"))
             .hint("A request that is pending is decided with jit_approve() or jit_deny()."));
     }
+    request.check_origin().map_err(|refusal| refusal.hint("It waits for no review here."))?;
     if request.reviewed {
         return Err(Refusal::wrong_state(format!("request {id} has been reviewed"))
             .hint("SELECT * FROM jit.pending_reviews shows what waits for one."));
@@ -171,6 +173,7 @@ pub fn could_review(owner: &Owner, who: &Identity, id: i64) -> bool {
     let Some(scope) = Scope::by_id(owner, request.scope_id) else { return false };
     request.break_glass
         && !request.reviewed
+        && request.check_origin().is_ok()
         && who.refuse_shared().is_ok()
         && review::may_deny(&request, &scope, who).is_ok()
 }

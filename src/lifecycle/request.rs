@@ -83,11 +83,7 @@ impl Request {
                 .detail(format!("Since {}.", self.decided_at.as_deref().unwrap_or("an unknown time")))
                 .hint("A request that has been decided stays so. Ask again with jit_request()."));
         }
-        if self.origin != *origin::current() || self.person.is_empty() {
-            return Err(Refusal::wrong_state(format!("request {id} was made in another database"))
-                .detail("Requests and grants that came with a restored dump are void.")
-                .hint(again));
-        }
+        self.check_origin().map_err(|refusal| refusal.hint(again))?;
         match scope {
             None => Err(Refusal::wrong_state(format!("request {id} is closed"))
                 .detail(format!("Scope \"{}\" has been dropped.", self.scope))
@@ -104,6 +100,15 @@ impl Request {
             }
             Some(_) => Ok(()),
         }
+    }
+
+    /// What a dump has brought names nobody of this database: who asked, or took, could not be told from who decides.
+    pub fn check_origin(&self) -> Outcome<()> {
+        if self.origin == *origin::current() && !self.person.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::wrong_state(format!("request {} was made in another database", self.id))
+            .detail("Requests and grants that came with a restored dump are void."))
     }
 
     /// pending to `state`, once and for all. `by`: a role, or a function.
@@ -356,7 +361,7 @@ pub fn check_may_ask(scope: &Scope, who: &Identity, grantee: &Role) -> Outcome<(
     if !identity::qualifies(who.actor.id, id) {
         return Err(Refusal::not_allowed(format!("\"{}\" does not belong to \"{name}\"", who.actor.name))
             .detail("One asks for oneself or for a group one belongs to.")
-            .hint("Leave grantee out to ask for yourself."));
+            .hint("Leave grantee out of jit_request() to ask for yourself."));
     }
     if !scope.may_ask(&who.person()) || !scope.may_ask(&[id]) {
         let asking: Vec<&str> = scope.requesters.iter().flatten().map(|(name, _)| name.as_str()).collect();

@@ -60,7 +60,10 @@ pub fn may_deny(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Ent
                 scope.name,
                 if approvers.is_empty() { "nobody".to_string() } else { approvers.join(", ") }
             ))
-            .hint("SELECT * FROM jit.pending shows what you may decide; RESET ROLE if you have changed your role."));
+            .hint(format!(
+                "SELECT * FROM {} shows what you may decide; RESET ROLE if you have changed your role.",
+                if request.break_glass { "jit.pending_reviews" } else { "jit.pending" }
+            )));
     }
     Ok(by)
 }
@@ -77,7 +80,10 @@ pub fn may_approve(request: &Request, scope: &Scope, who: &Identity) -> Outcome<
                 identity::role_name(*served).unwrap_or_default(),
                 request.grantee.name
             ))
-            .hint("Ask an approver who does not belong to that group; you can jit_deny() it."));
+            .hint(format!(
+                "Ask an approver who does not belong to that group; you can {}.",
+                if request.break_glass { "review it as not justified" } else { "jit_deny() it" }
+            )));
     }
     Ok(by)
 }

@@ -25,7 +25,7 @@ class Source:
                GRANT SELECT ON t TO PUBLIC;""",
             dbname=self.db,
         )
-        cluster.create_scope(self.db, "s", requesters=["support", "extra"], description="as it was")
+        cluster.create_scope(self.db, "s", requesters=["support", "extra"], description="as it was", break_glass=["support"])
         cluster.create_scope(self.db, "many", approvers={"support_lead": 1, "extra": 1})
         cluster.create_scope(self.db, "dropped")
         cluster.execute("SELECT jit.drop_scope('dropped')", dbname=self.db)
@@ -35,6 +35,7 @@ class Source:
         cluster.execute("SELECT jit_revoke(%s, 'done')", "bob", self.db, [self.revoked])
         self.half = cluster.request(self.db, "many", key="4")
         assert cluster.approve(self.db, self.half) == "pending: 1 of 2"
+        self.broken = cluster.value("SELECT jit_break_glass('s', 'emergency', '6')", "alice", self.db)
         hugos = cluster.request(self.db, key="5", user="hugo")
         assert cluster.approve(self.db, hugos) == "approved"
         assert cluster.active(self.db) and cluster.active(self.db, key=5, user="hugo")
@@ -71,6 +72,12 @@ def check_void(source, cluster, db):
                 cluster.approve(db, request, user)
     with pytest.raises(WrongState):
         cluster.execute("SELECT jit_revoke(%s, 'done')", "bob", db, [source.live])
+    # Who has broken the glass could not be told from who reviews it.
+    with pytest.raises(WrongState) as refusal:
+        cluster.execute("SELECT jit_review(%s, false, 'was nothing')", "bob", db, [source.broken])
+    assert refusal.value.diag.message_primary == f"request {source.broken} was made in another database"
+    for view in ("pending_reviews", "overdue_reviews"):
+        assert cluster.value(f"SELECT count(*) FROM jit.{view}", "bob", db) == 0
     # The record is as it was, and numbers go on where they stopped.
     assert source.read_events(cluster, db) == source.events
     again = cluster.request(db, key="2")
@@ -283,6 +290,34 @@ def test_copy_by_template(cluster):
     cluster.execute(f"CREATE DATABASE copied TEMPLATE {source.db}")
     check_void(source, cluster, "copied")
     assert cluster.active(source.db)
+    assert cluster.approve(source.db, source.pending) == "approved"
+
+
+def test_a_copy_tells_that_it_was_made_in_another_database(cluster):
+    source = Source(cluster)
+    db = f"{source.db}_copy"
+    cluster.execute(f"CREATE DATABASE {db} TEMPLATE {source.db}")
+    pending = f"request {source.pending} was made in another database", "Ask again with jit_request()."
+    live = (
+        f"the grant of request {source.live} was made in another database and is void",
+        "It needs no ending. To ask again, use jit_request().",
+    )
+    refused = [
+        ("bob", f"jit_approve({source.pending})", pending),
+        ("bob", f"jit_deny({source.pending}, 'no ticket')", pending),
+        ("alice", f"jit_cancel({source.pending})", pending),
+        ("bob", f"jit_revoke({source.live}, 'done')", live),
+        ("alice", f"jit_extend({source.live}, '1 hour', 'takes longer')", live),
+        ("alice", f"jit_release({source.live})", live),
+    ]
+    for user, call, expected in refused:
+        with pytest.raises(WrongState) as refusal:
+            cluster.execute(f"SELECT {call}", user, db)
+        assert (refusal.value.diag.message_primary, refusal.value.diag.message_hint) == expected, call
+    # None of all this has left a trace; where they were made, they are what they were.
+    assert cluster.value("SELECT max(id) FROM jit.events", dbname=db) == source.last_event
+    assert cluster.value("SELECT state FROM jit.requests WHERE id = %s", dbname=db, params=[source.pending]) == "pending"
+    cluster.execute("SELECT jit_release(%s)", "alice", source.db, [source.live])
     assert cluster.approve(source.db, source.pending) == "approved"
 
 

@@ -201,9 +201,30 @@ SELECT temporary();
 SELECT jit_request('s', 'whatever', key => '63') > 0 AS asked;
 SELECT jit_active('s', 63);
 \c - postgres
-DROP FUNCTION temporary();
 SELECT details FROM jit.events WHERE kind = 'left to people' ORDER BY id DESC LIMIT 2;
+-- A function that checks requests is not asked there either: then they are refused, extensions as well.
 \c - app_admin
+SELECT jit.alter_scope('s', '{"validate": "app.ticket"}');
+\c - alice
+SELECT id AS granted FROM jit.my_grants WHERE key = '62' \gset
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT jit_request('s', 'whatever', key => '67'); \echo :SQLSTATE
+ROLLBACK;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT jit_extend(:granted, '30 minutes', 'longer'); \echo :SQLSTATE
+ROLLBACK;
+SELECT jit_request('s', 'whatever', key => '67') > 0 AS asked;
+SELECT temporary();
+SELECT jit_request('s', 'whatever', key => '68'); \echo :SQLSTATE
+SELECT jit_extend(:granted, '30 minutes', 'longer'); \echo :SQLSTATE
+SELECT count(*) FROM jit.my_requests WHERE key = '68' OR extends = :granted;
+-- A new session is as good as any.
+\c - alice
+SELECT jit_extend(:granted, '30 minutes', 'longer') > 0 AS asked;
+\c - postgres
+DROP FUNCTION temporary();
+\c - app_admin
+SELECT jit.alter_scope('s', '{"validate": null}');
 CREATE FUNCTION app.path(r jit.requests) RETURNS boolean LANGUAGE sql SET search_path = app AS $$ SELECT true $$;
 SELECT jit.alter_scope('s', '{"auto_approve": "app.path"}'); \echo :SQLSTATE
 ALTER FUNCTION app.path SET search_path = app, pg_temp;

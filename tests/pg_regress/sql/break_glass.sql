@@ -36,6 +36,7 @@ SELECT jit_break_glass('s', 'patient is bleeding'); \echo :SQLSTATE
 SELECT jit_break_glass('whole', 'all is lost') > 0 AS broken;
 \set VERBOSITY default
 SELECT jit_active('whole');
+SELECT jit_break_glass('whole', 'all is lost', '1'); \echo :SQLSTATE
 -- Only those named; login and acting role both.
 SELECT jit_break_glass('closed', 'patient is bleeding', '1'); \echo :SQLSTATE
 \c - frank
@@ -149,5 +150,16 @@ SELECT jit.alter_scope('s', '{"enabled": false}');
 \c - alice
 SELECT jit_break_glass('s', 'patient is bleeding', '8'); \echo :SQLSTATE
 SELECT k FROM t;
+-- Without the scope there is nobody who could review it.
+\c - bob
+SELECT id AS orphan FROM jit.pending_reviews WHERE scope = 'whole' \gset
 \c - postgres
+SELECT jit.drop_scope('whole');
+\c - bob
+SELECT count(*) FROM jit.pending_reviews WHERE id = :orphan;
+\set VERBOSITY default
+SELECT jit_review(:orphan, true, 'fine'); \echo :SQLSTATE
+SELECT jit_review(:orphan, false, 'that was none'); \echo :SQLSTATE
+\c - postgres
+SELECT reviewed_at FROM jit.requests WHERE id = :orphan;
 DROP TABLE t;

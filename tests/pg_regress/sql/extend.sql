@@ -62,6 +62,20 @@ SELECT jit.alter_scope('short', '{"max_duration": "90 minutes"}');
 SELECT jit_approve(:more);
 \c - postgres
 SELECT id, ends_at - starts_at AS lasts FROM jit.grants WHERE scope = 'short';
+-- So strict that it would get no longer at all.
+\c - alice
+SELECT jit_request('short', 'refund', key => '2', duration => '1 hour') AS id \gset
+\c - bob
+SELECT jit_approve(:id);
+\c - alice
+SELECT jit_extend(:id, '30 minutes', 'takes longer') AS more \gset
+\c - postgres
+SELECT jit.alter_scope('short', '{"max_duration": "1 hour"}');
+\c - bob
+SELECT jit_approve(:more); \echo :SQLSTATE
+\c - alice
+SELECT state FROM jit.my_requests WHERE id = :more;
+SELECT ends_at - starts_at AS lasts FROM jit.my_grants WHERE id = :id;
 
 -- What has ended meanwhile never comes back.
 \c - alice
@@ -104,6 +118,43 @@ BEGIN;
 SELECT jit_approve(:more);
 PREPARE TRANSACTION 'extension'; \echo :SQLSTATE
 ROLLBACK;
+
+-- It is a request like the first one: its reason has the form that the scope asks for, a no is followed by a pause, and it counts
+-- among those that are pending.
+\c - postgres
+SELECT jit.create_scope('few', '{"key_type": "int", "requesters": ["oncall"], "reason_pattern": "^T-[0-9]+", "max_pending": 2,
+                                 "denial_pause": "1 day", "approvers": {"support_lead": 1}}');
+\c - alice
+SELECT jit_request('few', 'T-1', key => '1', duration => '1 hour') AS own \gset
+SELECT jit_request('few', 'T-1', key => '2', grantee => 'oncall', duration => '1 hour') AS teams \gset
+\c - bob
+SELECT jit_approve(:own), jit_approve(:teams);
+\c - alice
+SELECT jit_extend(:own, '1 hour', 'takes longer'); \echo :SQLSTATE
+SELECT jit_extend(:own, '1 hour', 'T-1') AS more \gset
+\c - bob
+SELECT jit_deny(:more, 'that was enough');
+\c - alice
+-- Detail and hint tell a time.
+DO $$
+DECLARE hint text;
+BEGIN
+    PERFORM jit_extend(id, '1 hour', 'T-1') FROM jit.my_grants WHERE scope = 'few' AND key = '1';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+    RAISE NOTICE '% %. %', SQLSTATE, SQLERRM, regexp_replace(hint, ' at [-0-9T:.+]+', ' at (a time)');
+END $$;
+SELECT jit_request('few', 'T-1', key => '3') AS a, jit_request('few', 'T-1', key => '4') AS b \gset
+SELECT jit_extend(:teams, '1 hour', 'T-1'); \echo :SQLSTATE
+-- And whoever has lost the role asks for no more of what they have.
+\c - postgres
+REVOKE oncall FROM alice;
+\c - alice
+SELECT jit_extend(:teams, '1 hour', 'T-1'); \echo :SQLSTATE
+SELECT jit_extend(:own, '1 hour', 'T-1'); \echo :SQLSTATE
+SELECT jit_active('few', 1), jit_active('few', 2);
+\c - postgres
+GRANT oncall TO alice;
 
 -- Bad input, and other people's.
 \c - carol

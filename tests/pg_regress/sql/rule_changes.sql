@@ -104,6 +104,37 @@ SELECT jit_approve(:id);
 \c - dave
 SELECT jit_approve(:id);
 
+-- She gets no more time for what she had before, takes no access in an emergency, and finds nobody's justified. The others do.
+\c - postgres
+SELECT jit.create_scope('glass', '{"key_type": "int", "break_glass": ["support"], "approvers": {"support_lead": 1}}');
+\c - mallory
+SELECT jit_request('glass', 'refund', key => '1', duration => '1 hour') AS hers \gset
+\c - alice
+SELECT jit_request('glass', 'refund', key => '2', duration => '1 hour') AS alices \gset
+\c - bob
+SELECT jit_approve(:hers), jit_approve(:alices);
+\c - mallory
+SELECT jit.alter_scope('glass', '{"max_pending": 10}');
+-- With the hint, and without the time that is in the detail.
+DO $$
+DECLARE hint text;
+BEGIN
+    PERFORM jit_extend(id, '1 hour', 'takes longer') FROM jit.my_grants WHERE scope = 'glass' AND key = '1';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+    RAISE NOTICE '% %. %', SQLSTATE, SQLERRM, hint;
+END $$;
+\set VERBOSITY terse
+SELECT jit_break_glass('glass', 'patient is bleeding', '3'); \echo :SQLSTATE
+\c - alice
+\set VERBOSITY terse
+SELECT jit_extend(:alices, '1 hour', 'takes longer') > 0 AS asked;
+SELECT jit_break_glass('glass', 'patient is bleeding', '3') AS broken \gset
+\c - mallory
+\set VERBOSITY terse
+SELECT jit_review(:broken, true, 'fine'); \echo :SQLSTATE
+SELECT jit_review(:broken, false, 'that was none');
+
 -- What is changed in a transaction counts in it, and is committed soon or not at all.
 \c - postgres
 SELECT jit.create_scope('open', '{"key_type": "int", "pending_ttl": "1 second", "approvers": {"support_lead": 1}}');

@@ -94,6 +94,7 @@ SELECT jit.create_scope('bad', '{"approvers": {"Support_Lead": 1}}'); \echo :SQL
 SELECT jit.create_scope('bad', '{"approvers": {"public": 1}}'); \echo :SQLSTATE
 SELECT jit.create_scope('bad', '{"approvers": {"": 1}}'); \echo :SQLSTATE
 SELECT jit.create_scope('bad', '{"requesters": ["support", "nobody_here"]}'); \echo :SQLSTATE
+SELECT jit.create_scope('bad', '{"break_glass": ["nobody_here"]}'); \echo :SQLSTATE
 -- Durations: no interval, nothing, negative, months, endless.
 SELECT jit.create_scope('bad', '{"max_duration": "soon"}'); \echo :SQLSTATE
 SELECT jit.create_scope('bad', '{"max_duration": ""}'); \echo :SQLSTATE
@@ -153,6 +154,7 @@ TABLE count;
 SELECT jit.alter_scope('plain', '{"description": "half", "max_duration": "soon"}'); \echo :SQLSTATE
 SELECT jit.alter_scope('plain', '{"description": "half", "approvers": {"nobody_here": 1}}'); \echo :SQLSTATE
 SELECT jit.alter_scope('plain', '{"description": "half", "requesters": []}'); \echo :SQLSTATE
+SELECT jit.alter_scope('plain', '{"description": "half", "break_glass": ["support", "nobody_here"]}'); \echo :SQLSTATE
 SELECT jit.alter_scope('plain', '{"description": "half", "reason_pattern": "*"}'); \echo :SQLSTATE
 SELECT jit.alter_scope('plain', '{"description": "half", "name": "other"}'); \echo :SQLSTATE
 SELECT jit.alter_scope('plain', '{"unheard_of": null}'); \echo :SQLSTATE
