@@ -1,5 +1,6 @@
 //! Arguments of the functions that SQL calls directly, without copies.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::marker::PhantomData;
 
@@ -97,6 +98,10 @@ impl Text<'_> {
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: `new` made sure that it is neither compressed nor out of line.
         unsafe { bytes(self.start) }
+    }
+
+    pub fn lossy(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.bytes())
     }
 
     /// The bytes, without calling PostgreSQL. None: they must be copied first.

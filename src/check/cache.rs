@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 
 use pgrx::pg_sys::Oid;
 
-use super::grants::ScopeGrants;
+use super::grants::{Described, ScopeGrants};
 use super::invalidation;
 use super::key_table::Window;
 use super::load::{Loaded, load};
@@ -160,10 +160,19 @@ pub fn grants(copy: CopyRef, scope: i32) -> *const ScopeGrants {
         store
             .get(copy)
             .and_then(|copy| {
-                let at = copy.scopes.binary_search_by_key(&scope, |grants| grants.scope).ok()?;
+                let at = copy.scopes.binary_search_by_key(&scope, |grants| grants.scope.id).ok()?;
                 copy.scopes.get(at)
             })
             .map_or(std::ptr::null(), std::ptr::from_ref)
+    })
+}
+
+/// What is known of a grant by the copies that are here, true or not. Calls nothing of PostgreSQL's.
+pub fn describe(grant: i64) -> Option<Described> {
+    STORE.with(|store| {
+        let store = store.try_borrow().ok()?;
+        let mut scopes = store.copies.iter().flatten().flat_map(|copy| &copy.scopes);
+        scopes.find_map(|grants| grants.describe(grant))
     })
 }
 

@@ -5,6 +5,7 @@ use pgrx::datum::{TimestampWithTimeZone, ToIsoString};
 use pgrx::pg_sys::{self, Oid};
 
 use super::arguments::Text;
+use super::cache;
 use super::clock::{self, timestamp_text};
 use super::scan::{Snapshot, Table};
 use super::{layout, replica};
@@ -108,22 +109,56 @@ pub fn explain(grant: i64, stale: bool) -> (Refusal, OnEnd) {
     (if stale { suspension(grant, found.as_ref()) } else { refusal(grant, found.as_ref()) }, on_end)
 }
 
+/// The same about an ending that the transaction at hand has just made, for when it has committed.
+pub fn foretell(grant: i64, kind: &str, by: &str) -> (Refusal, OnEnd) {
+    let ending = Ending { at: clock::now(), kind: kind.to_owned(), by: Some(by.to_owned()) };
+    let found = {
+        let owner = settle(Owner::enter());
+        read(&owner, grant)
+    };
+    let found = found.map(|found| Ended { ending: Some(ending), ..found });
+    let on_end = found.as_ref().and_then(|found| OnEnd::named(&found.on_end)).unwrap_or_default();
+    (refusal(grant, found.as_ref()), on_end)
+}
+
+/// What to tell somebody who uses the grant at the moment when its time is up: by what the session knows already, since
+/// nothing can be read while an error is being made.
+pub fn time_is_up(grant: i64) -> Refusal {
+    let found = cache::describe(grant).and_then(|described| {
+        Some(Ended {
+            scope: described.scope.to_string(),
+            key: described.key,
+            all_rows: described.all_rows,
+            ends_at: TimestampWithTimeZone::try_from(described.end).ok()?,
+            ending: None,
+            expired: true,
+            live: true,
+            on_end: String::new(),
+        })
+    });
+    refusal(grant, found.as_ref())
+}
+
 fn find(grant: i64) -> Option<Ended> {
     let (ending, _) = endings(grant);
     let found = {
         let owner = settle(Owner::enter());
-        owner.first(FIND, &[grant.into()], |row| Ended {
-            scope: row.must(1),
-            key: row.get(2),
-            all_rows: row.must(3),
-            ends_at: row.must(4),
-            ending: None,
-            expired: row.must(5),
-            live: row.must(6),
-            on_end: row.must(7),
-        })
+        read(&owner, grant)
     };
     found.map(|found| Ended { ending, ..found })
+}
+
+fn read(owner: &Owner, grant: i64) -> Option<Ended> {
+    owner.first(FIND, &[grant.into()], |row| Ended {
+        scope: row.must(1),
+        key: row.get(2),
+        all_rows: row.must(3),
+        ends_at: row.must(4),
+        ending: None,
+        expired: row.must(5),
+        live: row.must(6),
+        on_end: row.must(7),
+    })
 }
 
 const NOTHING_MORE: &str = "This transaction has used it and cannot run anything more.";

@@ -63,6 +63,15 @@ pub fn parse_uuid(written: &[u8]) -> Option<[u8; 16]> {
     (digits == 32).then_some(bytes)
 }
 
+/// As uuid_out() (uuid.c) writes it.
+pub fn uuid_text(bytes: &[u8; 16]) -> String {
+    let digits = |part: &[u8]| part.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let (a, rest) = bytes.split_at(4);
+    let (middle, last) = rest.split_at(6);
+    let parts: Vec<_> = std::iter::once(a).chain(middle.chunks(2)).chain([last]).map(digits).collect();
+    parts.join("-")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +104,7 @@ mod tests {
             [0x6b, 0x8f, 0x0c, 0x1e, 0x3f, 0x0b, 0x4a, 0x39, 0x9a, 0x55, 0x0d, 0x6c, 0x7b, 0x1f, 0x2e, 0x44];
         assert_eq!(parse_uuid(b"6b8f0c1e-3f0b-4a39-9a55-0d6c7b1f2e44"), Some(bytes));
         assert_eq!(parse_uuid(b"6B8F0C1E3F0B4A399A550D6C7B1F2E44"), Some(bytes));
+        assert_eq!(uuid_text(&bytes), "6b8f0c1e-3f0b-4a39-9a55-0d6c7b1f2e44");
         for bad in [
             &b""[..],
             b"6b8f0c1e-3f0b-4a39-9a55-0d6c7b1f2e4",

@@ -1,11 +1,14 @@
 //! What the grants of one actor open in one scope, and which of them the transaction has used.
 
 use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
 
 use super::cache::Who;
 use super::clock;
+use super::family::uuid_text;
 use super::key_table::{Hashed, KeyTable, Window, last_open, next_change};
 use super::{replica, uses};
+use crate::lifecycle::options::OnEnd;
 
 /// The keys that grants of one scope open.
 #[derive(Debug)]
@@ -52,10 +55,27 @@ impl Marks {
     }
 }
 
+/// What is needed of the scope once it has been resolved.
+#[derive(Debug)]
+pub struct OfScope {
+    pub id: i32,
+    pub name: Rc<str>,
+    pub on_end: OnEnd,
+}
+
+/// A grant, for a message.
+pub struct Described {
+    pub scope: Rc<str>,
+    pub key: Option<String>,
+    /// Not for a scope without keys.
+    pub all_rows: bool,
+    pub end: i64,
+}
+
 /// What the grants of one scope open.
 #[derive(Debug)]
 pub struct ScopeGrants {
-    pub scope: i32,
+    pub scope: OfScope,
     who: Who,
     /// In which the load began.
     generation: u64,
@@ -69,7 +89,14 @@ pub struct ScopeGrants {
 
 impl ScopeGrants {
     /// `generation` and `now`: of the load; windows that have ended by then are not in it.
-    pub fn new(scope: i32, who: Who, generation: u64, keys: Keys, all_rows: Vec<Window>, now: i64) -> Self {
+    pub fn new(
+        scope: OfScope,
+        who: Who,
+        generation: u64,
+        keys: Keys,
+        all_rows: Vec<Window>,
+        now: i64,
+    ) -> Self {
         let all_rows = all_rows.into_boxed_slice();
         let windows = keys.windows().count() + all_rows.len();
         let next_change = next_change(keys.windows().chain(&all_rows), now);
@@ -79,6 +106,26 @@ impl ScopeGrants {
     /// All of them, open or not.
     pub fn windows(&self) -> impl Iterator<Item = &Window> {
         self.keys.windows().chain(&self.all_rows)
+    }
+
+    /// What is known of a grant. Calls nothing of PostgreSQL's.
+    pub fn describe(&self, grant: i64) -> Option<Described> {
+        let all_rows =
+            self.all_rows.iter().find(|window| window.grant == grant).map(|window| (None, window.end));
+        let (key, end) = all_rows.or_else(|| match &self.keys {
+            Keys::None => None,
+            Keys::Int(table) => table.key_of(grant).map(|(key, end)| (Some(key.to_string()), end)),
+            Keys::Uuid(table) => table.key_of(grant).map(|(key, end)| (Some(uuid_text(key)), end)),
+            Keys::Text(table) => {
+                table.key_of(grant).map(|(key, end)| (Some(String::from_utf8_lossy(key).into_owned()), end))
+            }
+        })?;
+        Some(Described {
+            scope: self.scope.name.clone(),
+            all_rows: key.is_none() && !matches!(self.keys, Keys::None),
+            key,
+            end,
+        })
     }
 
     /// Whether a grant for all rows is open, or will be.
@@ -166,7 +213,7 @@ impl ScopeGrants {
         // SAFETY: the caller's promise.
         let stands = uses::planning()
             || !self.marks.first_use(position, self.windows)
-            || unsafe { uses::record(self.who, window, self.generation) };
+            || unsafe { uses::record(self.who, window, self.scope.on_end, self.generation) };
         stands.then_some(true)
     }
 }

@@ -163,6 +163,12 @@ impl<K: Ord> KeyTable<K> {
         self.entries.iter().map(|entry| &entry.window)
     }
 
+    /// The key that a grant opens, and until when. Looks through all of them.
+    pub fn key_of(&self, grant: i64) -> Option<(&K, i64)> {
+        let entry = self.entries.iter().find(|entry| entry.window.grant == grant)?;
+        Some((&entry.key, entry.window.end))
+    }
+
     /// How many keys there are, open or not.
     pub fn len(&self) -> usize {
         self.keys

@@ -18,11 +18,13 @@ pub struct Scopes {
     /// Partial: `WHERE dropped_at IS NULL`.
     pub by_name: Index<Name>,
     pub id: Column<Int4>,
+    pub name: Column<Name>,
     pub key_type: Column<Name>,
     pub enabled: Column<Bool>,
     pub epoch: Column<Int8>,
     pub anyone_may_ask: Column<Bool>,
     pub dropped_at: Column<Timestamp>,
+    pub on_end: Column<Name>,
 }
 
 pub struct Grants {
@@ -214,11 +216,13 @@ fn resolve(oids: &Oids, generation: u64) -> Option<Layout> {
             by_id: Index::open(oids.scopes_id, &scope_id)?,
             by_name: Index::open(oids.scopes_name, &scope_name)?,
             id: scope_id,
+            name: scope_name,
             key_type: Column::named(oids.scopes, c"key_type")?,
             enabled: Column::named(oids.scopes, c"enabled")?,
             epoch: Column::named(oids.scopes, c"epoch")?,
             anyone_may_ask: Column::named(oids.scopes, c"anyone_may_ask")?,
             dropped_at: Column::named(oids.scopes, c"dropped_at")?,
+            on_end: Column::named(oids.scopes, c"on_end")?,
         },
         grants: Grants {
             table: oids.grants,

@@ -1,6 +1,7 @@
 //! Loads what the grants of one actor open.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 use pgrx::pg_sys::Oid;
 
@@ -8,7 +9,7 @@ use super::cache::Who;
 use super::clock;
 use super::eligibility::may_still_ask;
 use super::family::{Family, parse_int, parse_uuid};
-use super::grants::{Keys, ScopeGrants};
+use super::grants::{Keys, OfScope, ScopeGrants};
 use super::invalidation;
 use super::key_table::{KeyTable, Window};
 use super::layout::{self, Layout};
@@ -38,30 +39,30 @@ pub fn load(who: Who) -> Loaded {
     let Some(origin) = origin::find() else { return Loaded::Nothing };
     let snapshot = Snapshot::take(&reader.grants);
     let mut found: BTreeMap<i32, Opened> = BTreeMap::new();
-    let mut scopes: HashMap<i32, Option<Scope>> = HashMap::new();
+    let mut scopes: HashMap<i32, Option<(Scope, Rc<str>)>> = HashMap::new();
     for role in serving(who) {
         let mut scan = reader.grants.find_role(&snapshot, &layout.grants.live, role);
         while let Some(row) = scan.next() {
             pgrx::check_for_interrupts!();
             let Some(grant) = reader.grant(&row, origin.as_bytes()) else { continue };
-            let scope = *scopes
+            let scope = scopes
                 .entry(grant.scope)
                 .or_insert_with(|| Scope::with_id(&layout, &reader.scopes, &snapshot, grant.scope));
-            let Some(scope) = scope.filter(|scope| scope.live && scope.epoch == grant.epoch) else {
+            let Some((scope, name)) =
+                scope.as_ref().filter(|(scope, _)| scope.live && scope.epoch == grant.epoch)
+            else {
                 continue;
             };
             if reader.has_ended(&snapshot, grant.window.grant)
-                || !reader.may_start(&snapshot, &row, &scope, origin.as_bytes())
+                || !reader.may_start(&snapshot, &row, scope, origin.as_bytes())
             {
                 continue;
             }
-            let opened = found.entry(grant.scope).or_default();
-            reader.add(opened, &scope, &row, grant.window);
+            let opened = found.entry(grant.scope).or_insert_with(|| Opened::of(scope, name));
+            reader.add(opened, &row, grant.window);
         }
     }
-    Loaded::Grants(
-        found.into_iter().map(|(scope, opened)| opened.finish(scope, who, generation, reader.now)).collect(),
-    )
+    Loaded::Grants(found.into_values().map(|opened| opened.finish(who, generation, reader.now)).collect())
 }
 
 /// Until when a grant serves somebody, as [`load`] would find it, without loading all that they hold. Inner None: it does
@@ -75,7 +76,7 @@ pub fn serves(grant: i64, who: Who) -> Option<Option<i64>> {
     let Some(row) = scan.next() else { return Some(None) };
     let Some(found) = reader.grant(&row, origin.as_bytes()) else { return Some(None) };
     let grantee = row.get(&layout.grants.grantee_id);
-    let live = Scope::with_id(&layout, &reader.scopes, &snapshot, found.scope).is_some_and(|scope| {
+    let live = Scope::with_id(&layout, &reader.scopes, &snapshot, found.scope).is_some_and(|(scope, _)| {
         scope.live
             && scope.epoch == found.epoch
             && reader.may_start(&snapshot, &row, &scope, origin.as_bytes())
@@ -186,11 +187,9 @@ impl<'a> Reader<'a> {
     }
 
     /// A key that does not fit its scope opens nothing.
-    fn add(&self, opened: &mut Opened, scope: &Scope, row: &Row, window: Window) {
+    fn add(&self, opened: &mut Opened, row: &Row, window: Window) {
         let columns = &self.layout.grants;
-        let family = scope.keys.map(|keys| keys.family);
-        opened.family = family;
-        match (row.get(&columns.all_rows), row.get(&columns.key), family) {
+        match (row.get(&columns.all_rows), row.get(&columns.key), opened.family) {
             (Some(true), None, _) => opened.all_rows.push(window),
             (Some(false), Some(key), Some(Family::Int)) => {
                 opened.ints.extend(parse_int(key.bytes()).map(|key| (key, window)));
@@ -207,8 +206,8 @@ impl<'a> Reader<'a> {
 }
 
 /// What has been found of one scope so far.
-#[derive(Default)]
 struct Opened {
+    scope: OfScope,
     family: Option<Family>,
     all_rows: Vec<Window>,
     ints: Vec<(i64, Window)>,
@@ -217,13 +216,24 @@ struct Opened {
 }
 
 impl Opened {
-    fn finish(self, scope: i32, who: Who, generation: u64, now: i64) -> ScopeGrants {
+    fn of(scope: &Scope, name: &Rc<str>) -> Self {
+        Opened {
+            scope: OfScope { id: scope.id, name: name.clone(), on_end: scope.on_end },
+            family: scope.keys.map(|keys| keys.family),
+            all_rows: Vec::new(),
+            ints: Vec::new(),
+            uuids: Vec::new(),
+            texts: Vec::new(),
+        }
+    }
+
+    fn finish(self, who: Who, generation: u64, now: i64) -> ScopeGrants {
         let keys = match self.family {
             None => Keys::None,
             Some(Family::Int) => Keys::Int(KeyTable::new::<i64>(self.ints)),
             Some(Family::Uuid) => Keys::Uuid(KeyTable::new::<[u8; 16]>(self.uuids)),
             Some(Family::Text) => Keys::Text(KeyTable::new::<[u8]>(self.texts)),
         };
-        ScopeGrants::new(scope, who, generation, keys, self.all_rows, now)
+        ScopeGrants::new(self.scope, who, generation, keys, self.all_rows, now)
     }
 }

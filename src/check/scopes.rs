@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::family::KeyKind;
 use super::invalidation;
 use super::layout::{self, Layout};
 use super::scan::{Row, Snapshot, Table};
+use crate::lifecycle::options::OnEnd;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Scope {
@@ -17,6 +19,7 @@ pub struct Scope {
     pub live: bool,
     pub epoch: i64,
     pub anyone_may_ask: bool,
+    pub on_end: OnEnd,
 }
 
 impl Scope {
@@ -33,13 +36,15 @@ impl Scope {
             live: row.get(&columns.enabled)? && row.get(&columns.dropped_at).is_none(),
             epoch: row.get(&columns.epoch)?,
             anyone_may_ask: row.get(&columns.anyone_may_ask)?,
+            on_end: row.get(&columns.on_end).and_then(|name| OnEnd::named(&name.lossy())).unwrap_or_default(),
         })
     }
 
-    /// The scope of a grant.
-    pub fn with_id(layout: &Layout, scopes: &Table, snapshot: &Snapshot, id: i32) -> Option<Self> {
+    /// The scope of a grant, and its name.
+    pub fn with_id(layout: &Layout, scopes: &Table, snapshot: &Snapshot, id: i32) -> Option<(Self, Rc<str>)> {
         let mut scan = scopes.find_int4(snapshot, &layout.scopes.by_id, id);
-        Scope::read(layout, &scan.next()?)
+        let row = scan.next()?;
+        Some((Scope::read(layout, &row)?, row.get(&layout.scopes.name)?.lossy().into()))
     }
 }
 

@@ -19,7 +19,8 @@ use pgrx::prelude::*;
 use super::cache::{self, Who};
 use super::key_table::Window;
 use super::{clock, ended, invalidation, load, replica};
-use crate::enforce::slots;
+use crate::enforce::{deadline, slots};
+use crate::lifecycle::options::OnEnd;
 use crate::{privileged, worker};
 
 // A backend has one thread: the atomics are there because statics must be Sync.
@@ -130,12 +131,13 @@ pub fn set_planning(planning: bool) -> bool {
 /// # Safety
 /// As [`invalidation::accept_unguarded`].
 #[cold]
-pub unsafe fn record(who: Who, window: &Window, generation: u64) -> bool {
+pub unsafe fn record(who: Who, window: &Window, on_end: OnEnd, generation: u64) -> bool {
     let has_used = ANY.swap(true, Ordering::Relaxed);
     NEXT_END.fetch_min(window.end, Ordering::Relaxed);
     USED.with_borrow_mut(|used| used.add((window.grant, who), window.end));
     let before = slots::my_count();
-    match slots::publish(slots::Use { grant: window.grant, who, end: window.end }) {
+    let clocked = on_end == OnEnd::Cancel;
+    match slots::publish(slots::Use { grant: window.grant, who, end: window.end, clocked }) {
         slots::Published::Nowhere => return true,
         slots::Published::Again => {}
         // Unless a parallel worker has added to it as well.
@@ -143,6 +145,9 @@ pub unsafe fn record(who: Who, window: &Window, generation: u64) -> bool {
             SEEN_IN_SLOT.fetch_add(1, Ordering::Relaxed);
         }
         slots::Published::New => {}
+    }
+    if clocked {
+        deadline::set(window.end);
     }
     worker::use_on_a_standby();
     // The worker looks at the slots after an ending has been sent to everybody. So either it has seen this
@@ -153,7 +158,13 @@ pub unsafe fn record(who: Who, window: &Window, generation: u64) -> bool {
     if now != generation || clock::now() >= window.end {
         // By the tables, as they are after the use was written down. An error jumps over everything, see above.
         // SAFETY: nothing in here is held across it.
-        return unsafe { pgrx_extern_c_guard(|| matches!(load::serves(window.grant, who), Some(Some(_)))) };
+        let Some(Some(end)) = (unsafe { pgrx_extern_c_guard(|| load::serves(window.grant, who)) }) else {
+            return false;
+        };
+        if end != window.end {
+            slots::publish(slots::Use { grant: window.grant, who, end, clocked });
+        }
+        return true;
     }
     // It vouches for itself, and not for what parallel workers have used.
     if !has_used && before == 0 {

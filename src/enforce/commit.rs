@@ -6,8 +6,8 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{notice, slots};
-use crate::check::uses;
+use super::{deadline, notice, slots};
+use crate::check::{ended, uses};
 use crate::errors::Refusal;
 
 pub fn init() {
@@ -49,6 +49,8 @@ extern "C-unwind" fn before_commit() {
         if let Some((_, notice)) = slots::my_notice() {
             let [message, detail, hint] = notice::texts(notice);
             Refusal::new(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, message).detail(detail).hint(hint).raise();
+        } else if let Some(grant) = deadline::passed() {
+            ended::time_is_up(grant).raise();
         }
     }
 }

@@ -6,7 +6,9 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys;
 
+use super::deadline;
 use super::slots::{self, Notice, Signal};
+use crate::check::ended;
 
 static mut PREVIOUS: pg_sys::emit_log_hook_type = None;
 
@@ -51,12 +53,25 @@ unsafe extern "C-unwind" fn explain(_arg: *mut c_void) {
         if geterrcode() != PgSqlErrorCode::ERRCODE_QUERY_CANCELED as c_int {
             return;
         }
-        if let Some((Signal::Cancel, notice)) = slots::my_notice() {
-            let format = c"%s".as_ptr();
-            errmsg_internal(format, notice.message.as_ptr().cast::<c_char>());
-            errdetail_internal(format, notice.detail.as_ptr().cast::<c_char>());
-            errhint(format, notice.hint.as_ptr().cast::<c_char>());
+        match (slots::my_notice(), deadline::passed()) {
+            (Some((Signal::Cancel, notice)), _) => tell(notice),
+            (None, Some(grant)) => tell(&Notice::of(ended::time_is_up(grant))),
+            _ => {}
         }
+    }
+}
+
+/// In the place of what the error at hand says. The texts are copied.
+///
+/// # Safety
+/// Inside errfinish().
+unsafe fn tell(notice: &Notice) {
+    // SAFETY: the caller's promise; the texts are C strings.
+    unsafe {
+        let format = c"%s".as_ptr();
+        errmsg_internal(format, notice.message.as_ptr().cast::<c_char>());
+        errdetail_internal(format, notice.detail.as_ptr().cast::<c_char>());
+        errhint(format, notice.hint.as_ptr().cast::<c_char>());
     }
 }
 

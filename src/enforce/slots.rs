@@ -13,8 +13,10 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use pgrx::pg_sys::{self, LWLockMode, LWLockPadded, Oid, TimestampTz};
 
+use super::deadline;
 use crate::check::cache::Who;
 use crate::check::clock;
+use crate::errors::Refusal;
 
 /// Uses that a slot names. A transaction that has more of them could be using anything.
 pub const USES: usize = 64;
@@ -30,6 +32,8 @@ pub struct Use {
     pub who: Who,
     /// When the grant ends by itself.
     pub end: TimestampTz,
+    /// Whether the backend cancels its own statement then, see `deadline`.
+    pub clocked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +81,9 @@ pub struct Notice {
 }
 
 impl Notice {
-    pub fn new(message: &str, detail: &str, hint: &str) -> Self {
-        Notice { message: c_string(message), detail: c_string(detail), hint: c_string(hint) }
+    pub fn of(refusal: Refusal) -> Self {
+        let [message, detail, hint] = refusal.into_texts();
+        Notice { message: c_string(&message), detail: c_string(&detail), hint: c_string(&hint) }
     }
 }
 
@@ -134,7 +139,8 @@ impl Slot {
             false
         } else if let Some(place) = self.uses.get_mut(count) {
             *place = one;
-            self.count.fetch_add(1, Ordering::Relaxed);
+            // Also for a signal handler of this process, which reads without the lock.
+            self.count.fetch_add(1, Ordering::Release);
             true
         } else {
             self.others_end = self.others_end.min(one.end);
@@ -152,6 +158,19 @@ impl Slot {
             *place = who;
         }
         self.others_count = self.others_count.saturating_add(1);
+    }
+
+    /// Unless the transaction is past stopping. The process is there: it empties its slot before it goes.
+    fn send(&mut self, signal: Signal, notice: &Notice) -> bool {
+        if self.phase == Phase::Committing {
+            return false;
+        }
+        if self.signal == Signal::None {
+            self.notice = *notice;
+        }
+        self.signal = self.signal.max(signal);
+        // SAFETY: only sends. To the group, as pg_signal_backend() (signalfuncs.c) does: COPY … TO PROGRAM has a child.
+        self.pid > 0 && unsafe { libc::kill(-self.pid, signal.number()) == 0 }
     }
 
     fn overflow(&self) -> Overflow {
@@ -329,13 +348,38 @@ pub fn my_uses() -> Vec<Use> {
     uses
 }
 
+/// Of the uses that are clocked: one whose time is up by now, if nothing has been sent about it, and when the next one's
+/// is. For a signal handler: takes no lock and calls nothing.
+pub fn look_at_the_clock(now: TimestampTz) -> (Option<i64>, Option<TimestampTz>) {
+    let Some((place, _)) = mine() else { return (None, None) };
+    let (mut over, mut next) = (None, None);
+    // SAFETY: shared memory lives as long as the process. A use is whole before it is counted, and only its end
+    // changes afterwards, which is read at once.
+    unsafe {
+        let slot = SLOTS.load(Ordering::Relaxed).add(place);
+        let idle = (&raw const (*slot).signal).read_volatile() == Signal::None
+            && (&raw const (*slot).phase).read_volatile() == Phase::Open;
+        let count = usize::try_from((*slot).count.load(Ordering::Acquire)).unwrap_or(0).min(USES);
+        for at in 0..count {
+            let used = (&raw const (*slot).uses).cast::<Use>().add(at);
+            let end = (&raw const (*used).end).read_volatile();
+            match (&raw const (*used).clocked).read_volatile() {
+                true if end > now => next = Some(next.map_or(end, |next: TimestampTz| next.min(end))),
+                true if idle => over = Some((&raw const (*used).grant).read_volatile()),
+                _ => {}
+            }
+        }
+    }
+    (over, next)
+}
+
 /// From here on an ending does not stop the transaction any more. False: one has, and it must not commit.
 pub fn begin_commit() -> bool {
     let Some((place, _)) = mine().filter(|(place, _)| count(*place) > 0) else { return true };
     // SAFETY: only writes.
     unsafe {
         change(place, |slot| {
-            let stopped = slot.signal != Signal::None;
+            let stopped = slot.signal != Signal::None || deadline::passed().is_some();
             if !stopped {
                 slot.phase = Phase::Committing;
             }
@@ -354,7 +398,7 @@ pub fn clear() {
             std::mem::replace(&mut slot.signal, Signal::None)
         })
     };
-    if signal == Signal::Cancel {
+    if deadline::forget() || signal == Signal::Cancel {
         // It was meant for what has just ended, and must not hit what comes next.
         receive_signals();
         // SAFETY: a volatile of this process.
@@ -381,7 +425,7 @@ pub fn my_notice() -> Option<(Signal, &'static Notice)> {
     }
 }
 
-// ------------------------------------------------------------------ the worker's side
+// ------------------------------------------------------------------ the side of who stops it
 
 /// A slot as it was.
 #[derive(Clone, Debug)]
@@ -406,13 +450,16 @@ impl Seen {
     }
 }
 
+/// The slots that name a use.
+fn places_in_use() -> impl Iterator<Item = usize> {
+    let places = if SLOTS.load(Ordering::Relaxed).is_null() { 0 } else { COUNT.load(Ordering::Relaxed) };
+    (0..places).filter(|place| count(*place) > 0)
+}
+
 /// Every slot of this database that names a use.
 pub fn all() -> Vec<Seen> {
-    if SLOTS.load(Ordering::Relaxed).is_null() {
-        return Vec::new();
-    }
     let mut found = Vec::new();
-    for place in (0..COUNT.load(Ordering::Relaxed)).filter(|place| count(*place) > 0) {
+    for place in places_in_use() {
         let mut uses = Vec::with_capacity(USES);
         // SAFETY: only reads; there is room for all uses.
         let seen = unsafe {
@@ -436,6 +483,44 @@ pub fn all() -> Vec<Seen> {
     found
 }
 
+/// Sends it to whoever uses this grant.
+pub fn signal_users(grant: i64, what: Signal, notice: &Notice) {
+    for place in places_in_use() {
+        // SAFETY: only writes and kill(), which only sends.
+        unsafe {
+            change(place, |slot| {
+                if slot.database == pg_sys::MyDatabaseId && slot.uses().iter().any(|used| used.grant == grant)
+                {
+                    slot.send(what, notice);
+                }
+            });
+        }
+    }
+}
+
+/// The grant ends later than whoever uses it knows.
+pub fn prolong_for_users(grant: i64, end: TimestampTz) {
+    for place in places_in_use() {
+        // SAFETY: only writes.
+        unsafe {
+            change(place, |slot| {
+                let count = if slot.database == pg_sys::MyDatabaseId { slot.uses().len() } else { 0 };
+                for used in slot.uses.iter_mut().take(count).filter(|used| used.grant == grant) {
+                    used.end = used.end.max(end);
+                }
+            });
+        }
+    }
+}
+
+/// The grants that are in use in this database, by what the slots name.
+pub fn grants_in_use() -> Vec<i64> {
+    let mut grants: Vec<i64> = all().into_iter().flat_map(|seen| seen.uses).map(|used| used.grant).collect();
+    grants.sort_unstable();
+    grants.dedup();
+    grants
+}
+
 /// A grant that a transaction uses ends later than it says.
 pub fn prolong(seen: &Seen, used: &Use, end: TimestampTz) {
     // SAFETY: only writes.
@@ -454,18 +539,10 @@ pub fn prolong(seen: &Seen, used: &Use, end: TimestampTz) {
 
 /// Sends it, unless the transaction is over or past stopping. Says whether it was sent.
 pub fn signal(seen: &Seen, signal: Signal, notice: &Notice) -> bool {
-    // SAFETY: kill() only sends. The process is there: it empties its slot before it goes.
+    // SAFETY: only writes and kill(), which only sends.
     unsafe {
         change(seen.place, |slot| {
-            if slot.uses().is_empty() || slot.serial != seen.serial || slot.phase == Phase::Committing {
-                return false;
-            }
-            if slot.signal == Signal::None {
-                slot.notice = *notice;
-            }
-            slot.signal = slot.signal.max(signal);
-            // The group, as pg_signal_backend() (signalfuncs.c) does: COPY … TO PROGRAM has a child.
-            slot.pid > 0 && libc::kill(-slot.pid, signal.number()) == 0
+            !slot.uses().is_empty() && slot.serial == seen.serial && slot.send(signal, notice)
         })
     }
 }
@@ -494,18 +571,23 @@ mod tests {
         let mut slot: Box<Slot> = Box::new(unsafe { std::mem::zeroed() });
         for round in 0..2 {
             for grant in 0..USES as i64 {
-                slot.add(Use { grant, who, end: round });
+                slot.add(Use { grant, who, end: round, clocked: true });
             }
             assert_eq!(slot.uses().len(), USES);
             assert_eq!(slot.overflow(), Overflow::None);
             assert!(slot.uses().iter().all(|used| used.end == round));
         }
-        slot.add(Use { grant: 1_000, who, end: 0 });
+        slot.add(Use { grant: 1_000, who, end: 0, clocked: true });
         assert_eq!(slot.overflow(), Overflow::Of(vec![who]));
         assert_eq!(slot.uses().len(), USES);
         for role in 1..=OTHERS as u32 + 1 {
             assert_ne!(slot.overflow(), Overflow::OfAnybody);
-            slot.add(Use { grant: 1_000, who: Who { actor: Oid::from_u32(role), ..who }, end: 0 });
+            slot.add(Use {
+                grant: 1_000,
+                who: Who { actor: Oid::from_u32(role), ..who },
+                end: 0,
+                clocked: true,
+            });
         }
         assert_eq!(slot.overflow(), Overflow::OfAnybody);
     }

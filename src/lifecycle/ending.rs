@@ -9,6 +9,7 @@ use super::request::{Request, checked_text};
 use super::rules::Scope;
 use super::{begin, now, scope, session};
 use crate::audit::events::{Event, committed_durably, record};
+use crate::enforce::{prompt, slots};
 use crate::errors::{Outcome, Refusal, null_argument, settle};
 use crate::identity::{self, Identity};
 use crate::origin;
@@ -80,6 +81,7 @@ pub fn end(owner: &Owner, who: &Identity, request: &Request, kind: &'static str,
     );
     let details = json!({ "reason": reason, "grantee": request.grantee.name });
     record(owner, who, Event { kind, request: Some(request.id), scope: &request.scope, details });
+    prompt::ended(&[request.id], kind, &who.actor.name);
 }
 
 /// Which grants to end at once; everything where nothing is named.
@@ -98,7 +100,7 @@ pub fn end_all(
     kind: &'static str,
     reason: Option<&str>,
 ) -> i64 {
-    let count = owner.first(
+    let ended = owner.first(
         "WITH ended AS (
              INSERT INTO jit_private.endings (grant_id, at, kind, login, actor, reason)
              SELECT g.id, clock_timestamp(), $3, $4, $5, $6
@@ -114,7 +116,7 @@ pub fn end_all(
                FROM ended d JOIN jit_private.grants g ON g.id = d.grant_id RETURNING id),
          announced AS (
              INSERT INTO jit_private.outbox (event_id) SELECT e.id FROM events e WHERE $7)
-         SELECT count(*) FROM events",
+         SELECT count(*), coalesce(array_agg(d.grant_id) FILTER (WHERE d.grant_id = ANY ($8)), '{}') FROM ended d",
         &[
             optional(matching.scope),
             optional(matching.grantee),
@@ -123,11 +125,14 @@ pub fn end_all(
             value(who.actor.name.as_str()),
             optional(reason),
             value(worker::preloaded()),
+            value(slots::grants_in_use()),
         ],
-        |row| row.must::<i64>(1),
+        |row| (row.must::<i64>(1), row.must::<Vec<i64>>(2)),
     );
     committed_durably();
-    count.unwrap_or(0)
+    let (count, in_use) = ended.unwrap_or_default();
+    prompt::ended(&in_use, kind, &who.actor.name);
+    count
 }
 
 fn revoke_all(scope: Option<&str>, grantee: Option<Oid>, reason: Option<&str>) -> Outcome<i64> {

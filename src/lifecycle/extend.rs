@@ -10,6 +10,7 @@ use super::ending::check_live;
 use super::request::{New, Request, check_may_ask, checked_reason, submit};
 use super::rules::Scope;
 use super::{begin, now, rule_change, span};
+use crate::enforce::prompt;
 use crate::errors::{Outcome, Refusal, null_argument, settle};
 use crate::privileged::Owner;
 
@@ -51,6 +52,7 @@ pub fn lengthen(
             .hint("Ask for a new one with jit_request(), once it has ended."));
     }
     must_commit_before(ends.before);
+    prompt::lengthened(grant, ends.after);
     Ok(ends)
 }
 

@@ -206,8 +206,7 @@ impl Enforcement {
     fn stop_blindly(&mut self, seen: &[Seen]) {
         for seen in seen.iter().filter(|seen| !seen.committing) {
             if let Some(used) = seen.uses.first() {
-                let [message, detail, hint] = ended::suspended(used.grant).into_texts();
-                self.stop(seen, None, &Notice::new(&message, &detail, &hint), OnEnd::Cancel);
+                self.stop(seen, None, &Notice::of(ended::suspended(used.grant)), OnEnd::Cancel);
             }
         }
     }
@@ -265,8 +264,7 @@ impl Findings {
     fn explain(&mut self, grant: i64) -> &(Notice, OnEnd) {
         self.explained.entry(grant).or_insert_with(|| {
             let (refusal, on_end) = ended::explain(grant, self.stale);
-            let [message, detail, hint] = refusal.into_texts();
-            (Notice::new(&message, &detail, &hint), on_end)
+            (Notice::of(refusal), on_end)
         })
     }
 }

@@ -18,6 +18,7 @@ mod names;
 mod notify;
 mod nudge;
 mod pass;
+mod prepared;
 mod presence;
 mod requests;
 mod reviews;

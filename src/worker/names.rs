@@ -1,6 +1,7 @@
 //! Roles that were renamed.
 
-use super::step::{Stop, count, transaction};
+use super::prepared::count;
+use super::step::{Stop, transaction};
 
 /// Rules bind by OID and are dumped by name, so the name has to follow the role. A rule whose
 /// role is gone keeps the name that it had.

@@ -4,7 +4,8 @@
 //! and not reading) and can wait: PreCommit_Notify() takes one lock for the whole cluster, held
 //! until the notifier's commit is done, waiting for a standby included.
 
-use super::step::{Stop, count, transaction};
+use super::prepared::count;
+use super::step::{Stop, transaction};
 
 /// What a listener missed by an hour it reads from `jit.events`. Keeps the outbox small when
 /// NOTIFY cannot be had.
@@ -36,12 +37,12 @@ SELECT count(pg_notify('jit_rls', m.message))
          ORDER BY e.id) m";
 
 /// Longer, and a grant that ends meanwhile would be late.
-const SHORT_WAIT: &str = "SELECT set_config('lock_timeout', '200ms', true)";
+const SHORT_WAIT: &str = "SELECT length(set_config('lock_timeout', '200ms', true))::bigint";
 
 /// Announces what has been written since the last time; says how many there were.
 pub fn send() -> Result<i64, Stop> {
     transaction(|| {
-        pgrx::Spi::run(SHORT_WAIT)?;
+        count(SHORT_WAIT)?;
         count(SEND)
     })
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::{Backoff, Throttle, sleep_until};
 use super::enforce::Enforcement;
+use super::prepared::number;
 use super::step::{BATCH, Outcome, Step, Stop, transaction};
 use super::{database, endings, names, notify, requests, reviews, shared, starts};
 use crate::check::{clock, replica};
@@ -242,12 +243,7 @@ impl Pass {
 }
 
 fn next_deadline() -> Result<Option<i64>, Stop> {
-    transaction(|| {
-        pgrx::Spi::connect(|client| {
-            let found = client.select(DEADLINE, Some(1), &[])?;
-            if found.is_empty() { Ok(None) } else { found.first().get_one::<i64>() }
-        })
-    })
+    transaction(|| number(DEADLINE))
 }
 
 #[cfg(test)]

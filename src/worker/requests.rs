@@ -1,6 +1,7 @@
 //! Pending requests that nobody will decide any more.
 
-use super::step::{Stop, batch, count, transaction};
+use super::prepared::count;
+use super::step::{Stop, batch, transaction};
 
 /// A request whose row somebody has locked is being decided or cancelled right now: skipped, for
 /// that person's transaction may stay open as long as they like. The lock looks at the latest

@@ -1,15 +1,14 @@
 //! One step of the worker: a short transaction of its own, whose failure stops nobody else.
 
-use std::ffi::CString;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 use pgrx::prelude::*;
-use pgrx::spi::SpiError;
 
 use super::backoff::{Backoff, Throttle};
+use super::prepared::count;
 use super::presence::{self, Presence};
 use super::shared;
 use crate::check::clock;
@@ -88,30 +87,9 @@ pub fn transaction<R>(body: impl FnOnce() -> spi::Result<R>) -> Result<R, Stop> 
     attempt
 }
 
-/// Runs a statement that returns one number. Not by pgrx's get_one(), which takes a transaction id whether or not anything
-/// is written, and with it a record in the WAL, flushed, for each step of each pass.
-pub fn count(sql: &str) -> spi::Result<i64> {
-    let sql = CString::new(sql).map_err(|_| SpiError::InvalidPosition)?;
-    Spi::connect(|_| {
-        // SAFETY: SPI is connected; the row is read before it is finished.
-        unsafe {
-            let code = pg_sys::SPI_execute(sql.as_ptr(), false, 1);
-            if code < 0 {
-                return Err(SpiError::InvalidPosition);
-            }
-            let Some(table) = pg_sys::SPI_tuptable.as_ref().filter(|_| pg_sys::SPI_processed > 0) else {
-                return Ok(0);
-            };
-            let mut null = false;
-            let number = pg_sys::SPI_getbinval(*table.vals, table.tupdesc, 1, &mut null);
-            Ok(i64::from_datum(number, null).unwrap_or(0))
-        }
-    })
-}
-
 /// Runs a statement that handles up to `BATCH` rows, and says how many. Only one batch: between
 /// two of them the other steps have their turn, and the worker heeds that it is to leave.
-pub fn batch(sql: &str) -> Result<i64, Stop> {
+pub fn batch(sql: &'static str) -> Result<i64, Stop> {
     transaction(|| count(sql))
 }
 
