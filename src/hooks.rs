@@ -158,7 +158,7 @@ fn back(depth: &'static std::thread::LocalKey<Cell<u32>>) {
 /// could have a statement run that the client has prepared earlier, with other arguments.
 ///
 /// # Safety
-/// `query` is what ExecutorRun() was called with.
+/// `query` is what ExecutorRun() was called with; `body` as for [`notice::explained`].
 pub unsafe fn inside_executor(query: *mut pg_sys::QueryDesc, body: impl FnOnce()) {
     begin_message();
     if uses::any() {
@@ -172,7 +172,8 @@ pub unsafe fn inside_executor(query: *mut pg_sys::QueryDesc, body: impl FnOnce()
     }
     deeper(&EXECUTOR_DEPTH);
     let planning = uses::set_planning(false);
-    notice::explained(body);
+    // SAFETY: the caller's promise.
+    unsafe { notice::explained(body) };
     uses::set_planning(planning);
     back(&EXECUTOR_DEPTH);
     dependence::actor_may_have_changed();

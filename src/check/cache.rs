@@ -14,6 +14,7 @@ use super::grants::{Described, ScopeGrants};
 use super::invalidation;
 use super::key_table::Window;
 use super::load::{Loaded, load};
+use super::uses;
 use crate::identity;
 
 /// Whom a check is for.
@@ -135,6 +136,7 @@ pub fn ensure(who: Who) -> Option<CopyRef> {
             return Some(copy);
         }
         pgrx::check_for_interrupts!();
+        uses::describe_what_ends_soon();
         let place = STORE.with_borrow_mut(|store| store.make_room(state));
         // From before the load, like `state`: what comes meanwhile makes the copy stale.
         let epoch = invalidation::epoch();

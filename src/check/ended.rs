@@ -5,10 +5,9 @@ use pgrx::datum::{TimestampWithTimeZone, ToIsoString};
 use pgrx::pg_sys::{self, Oid};
 
 use super::arguments::Text;
-use super::cache;
 use super::clock::{self, timestamp_text};
 use super::scan::{Snapshot, Table};
-use super::{layout, replica};
+use super::{layout, replica, uses};
 use crate::errors::{Refusal, settle};
 use crate::identity;
 use crate::lifecycle::options::OnEnd;
@@ -124,7 +123,7 @@ pub fn foretell(grant: i64, kind: &str, by: &str) -> (Refusal, OnEnd) {
 /// What to tell somebody who uses the grant at the moment when its time is up: by what the session knows already, since
 /// nothing can be read while an error is being made.
 pub fn time_is_up(grant: i64) -> Refusal {
-    let found = cache::describe(grant).and_then(|described| {
+    let found = uses::describe(grant).and_then(|described| {
         Some(Ended {
             scope: described.scope.to_string(),
             key: described.key,

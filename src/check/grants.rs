@@ -64,6 +64,7 @@ pub struct OfScope {
 }
 
 /// A grant, for a message.
+#[derive(Clone)]
 pub struct Described {
     pub scope: Rc<str>,
     pub key: Option<String>,

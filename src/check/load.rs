@@ -15,6 +15,7 @@ use super::key_table::{KeyTable, Window};
 use super::layout::{self, Layout};
 use super::scan::{Row, Snapshot, Table};
 use super::scopes::Scope;
+use crate::lifecycle::options::OnEnd;
 use crate::{identity, origin};
 
 pub enum Loaded {
@@ -65,9 +66,16 @@ pub fn load(who: Who) -> Loaded {
     Loaded::Grants(found.into_values().map(|opened| opened.finish(who, generation, reader.now)).collect())
 }
 
-/// Until when a grant serves somebody, as [`load`] would find it, without loading all that they hold. Inner None: it does
+/// How a grant serves somebody.
+#[derive(Clone, Copy, Debug)]
+pub struct Serving {
+    pub end: i64,
+    pub on_end: OnEnd,
+}
+
+/// Whether a grant serves somebody, as [`load`] would find it, without loading all that they hold. Inner None: it does
 /// not; outer: the tables changed under it.
-pub fn serves(grant: i64, who: Who) -> Option<Option<i64>> {
+pub fn serves(grant: i64, who: Who) -> Option<Option<Serving>> {
     let layout = layout::current()?;
     let reader = Reader::open(&layout, who)?;
     let origin = origin::find().filter(|_| layout.is_current())?;
@@ -76,15 +84,15 @@ pub fn serves(grant: i64, who: Who) -> Option<Option<i64>> {
     let Some(row) = scan.next() else { return Some(None) };
     let Some(found) = reader.grant(&row, origin.as_bytes()) else { return Some(None) };
     let grantee = row.get(&layout.grants.grantee_id);
-    let live = Scope::with_id(&layout, &reader.scopes, &snapshot, found.scope).is_some_and(|(scope, _)| {
+    let scope = Scope::with_id(&layout, &reader.scopes, &snapshot, found.scope).filter(|(scope, _)| {
         scope.live
             && scope.epoch == found.epoch
-            && reader.may_start(&snapshot, &row, &scope, origin.as_bytes())
+            && reader.may_start(&snapshot, &row, scope, origin.as_bytes())
     });
-    let serves = live
-        && !reader.has_ended(&snapshot, grant)
-        && grantee.is_some_and(|grantee| serving(who).contains(&grantee));
-    Some(serves.then_some(found.window.end))
+    let Some((scope, _)) = scope else { return Some(None) };
+    let serves =
+        !reader.has_ended(&snapshot, grant) && grantee.is_some_and(|grantee| serving(who).contains(&grantee));
+    Some(serves.then_some(Serving { end: found.window.end, on_end: scope.on_end }))
 }
 
 /// Makes changes known of the tables and of the roles that somebody acts by, as loading their grants does.

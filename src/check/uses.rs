@@ -17,8 +17,10 @@ use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use pgrx::prelude::*;
 
 use super::cache::{self, Who};
+use super::grants::Described;
 use super::key_table::Window;
-use super::{clock, ended, invalidation, load, replica};
+use super::load::{self, Serving};
+use super::{clock, ended, invalidation, replica};
 use crate::enforce::{deadline, slots};
 use crate::lifecycle::options::OnEnd;
 use crate::{privileged, worker};
@@ -79,6 +81,41 @@ impl Uses {
 
 thread_local! {
     static USED: RefCell<Uses> = const { RefCell::new(Uses::new()) };
+    /// Of what ends soon, for a message: the copy that says so may be let go first.
+    static DESCRIBED: RefCell<Vec<(i64, Described)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How long before its end a grant is described, in microseconds: longer than it takes to load a copy.
+const SOON: i64 = 10_000_000;
+
+/// To be called before copies are let go.
+pub fn describe_what_ends_soon() {
+    if !any() {
+        return;
+    }
+    let soon = clock::now().saturating_add(SOON);
+    let grants: Vec<i64> = USED.with_borrow(|used| {
+        used.list.iter().filter(|(_, end)| *end <= soon).map(|((grant, _), _)| *grant).collect()
+    });
+    for grant in grants {
+        if described(grant).is_none()
+            && let Some(described) = cache::describe(grant)
+        {
+            DESCRIBED.with_borrow_mut(|all| all.push((grant, described)));
+        }
+    }
+}
+
+fn described(grant: i64) -> Option<Described> {
+    DESCRIBED.with(|all| {
+        let all = all.try_borrow().ok()?;
+        all.iter().find(|(described, _)| *described == grant).map(|(_, described)| described.clone())
+    })
+}
+
+/// What is known of a grant that the transaction uses. Calls nothing of PostgreSQL's.
+pub fn describe(grant: i64) -> Option<Described> {
+    described(grant).or_else(|| cache::describe(grant))
 }
 
 pub fn init() {
@@ -103,6 +140,7 @@ unsafe extern "C-unwind" fn transaction_changes(event: pg_sys::XactEvent::Type, 
         NEXT_END.store(i64::MAX, Ordering::Relaxed);
         SEEN_ALIVE.store(0, Ordering::Relaxed);
         let _ = USED.try_with(|used| used.try_borrow_mut().map(|mut used| used.clear()));
+        let _ = DESCRIBED.try_with(|all| all.try_borrow_mut().map(|mut all| all.clear()));
     }
 }
 
@@ -136,8 +174,7 @@ pub unsafe fn record(who: Who, window: &Window, on_end: OnEnd, generation: u64) 
     NEXT_END.fetch_min(window.end, Ordering::Relaxed);
     USED.with_borrow_mut(|used| used.add((window.grant, who), window.end));
     let before = slots::my_count();
-    let clocked = on_end == OnEnd::Cancel;
-    match slots::publish(slots::Use { grant: window.grant, who, end: window.end, clocked }) {
+    match slots::publish(slots::Use { grant: window.grant, who, end: window.end, on_end }) {
         slots::Published::Nowhere => return true,
         slots::Published::Again => {}
         // Unless a parallel worker has added to it as well.
@@ -146,7 +183,7 @@ pub unsafe fn record(who: Who, window: &Window, on_end: OnEnd, generation: u64) 
         }
         slots::Published::New => {}
     }
-    if clocked {
+    if on_end == OnEnd::Cancel {
         deadline::set(window.end);
     }
     worker::use_on_a_standby();
@@ -158,12 +195,11 @@ pub unsafe fn record(who: Who, window: &Window, on_end: OnEnd, generation: u64) 
     if now != generation || clock::now() >= window.end {
         // By the tables, as they are after the use was written down. An error jumps over everything, see above.
         // SAFETY: nothing in here is held across it.
-        let Some(Some(end)) = (unsafe { pgrx_extern_c_guard(|| load::serves(window.grant, who)) }) else {
+        let Some(Some(serving)) = (unsafe { pgrx_extern_c_guard(|| load::serves(window.grant, who)) }) else {
             return false;
         };
-        if end != window.end {
-            slots::publish(slots::Use { grant: window.grant, who, end, clocked });
-        }
+        let Serving { end, on_end } = serving;
+        slots::publish(slots::Use { grant: window.grant, who, end, on_end });
         return true;
     }
     // It vouches for itself, and not for what parallel workers have used.
@@ -187,6 +223,7 @@ pub extern "C-unwind" fn refuse_if_ended() {
     if !any() || privileged::is_owner() {
         return;
     }
+    deadline::keep();
     invalidation::accept();
     let generation = invalidation::generation();
     let next_end = NEXT_END.load(Ordering::Relaxed).min(replica::trusted_until());

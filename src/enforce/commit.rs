@@ -41,11 +41,16 @@ extern "C-unwind" fn before_commit() {
         uses::refuse_if_ended();
     }
     if !slots::begin_commit() {
-        // A session that is to end does so here, and not while it waits for standbys (SyncRepWaitForLSN()).
+        // A session that is to end does so here, and not while it waits for standbys (SyncRepWaitForLSN()). A cancel is
+        // carried out by what follows: as an interrupt it could not be explained here, see `notice::explained`.
         slots::receive_signals();
-        notice::explained(|| {
-            pgrx::check_for_interrupts!();
-        });
+        // SAFETY: volatiles of this process.
+        unsafe {
+            (&raw mut pg_sys::QueryCancelPending).write_volatile(0);
+            if (&raw const pg_sys::ProcDiePending).read_volatile() != 0 {
+                pgrx::check_for_interrupts!();
+            }
+        }
         if let Some((_, notice)) = slots::my_notice() {
             let [message, detail, hint] = notice::texts(notice);
             Refusal::new(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, message).detail(detail).hint(hint).raise();

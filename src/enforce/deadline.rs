@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use pgrx::pg_sys::{self, TimestampTz};
 
 use super::slots;
+use crate::check::replica;
 
 type Handler = unsafe extern "C-unwind" fn();
 
@@ -38,29 +39,51 @@ static GRANT: AtomicI64 = AtomicI64::new(0);
 
 /// A use that the slot names by now ends then. Cheap as long as the timer goes off before: it is left set from one
 /// transaction to the next, and sets itself anew.
+///
+/// Not on a standby, where it could not be known in time that the grant has been lengthened: its worker looks all the
+/// time.
 pub fn set(end: TimestampTz) {
-    if slots::is_parallel_worker() {
+    if slots::is_parallel_worker() || replica::in_recovery() {
         return;
     }
-    // SAFETY: a backend's main thread, whose timeouts are initialised before it runs anything. An error takes the
-    // timer away (disable_all_timeouts() in PostgresMain()), hence the question.
-    unsafe {
-        let mut timer = TIMER.load(Ordering::Relaxed);
-        if timer == NOT_REGISTERED {
-            timer = RegisterTimeout(ANY_FREE, time_is_up);
-            TIMER.store(timer, Ordering::Relaxed);
-        } else if SET_TO.load(Ordering::Relaxed) <= end && get_timeout_active(timer) {
-            return;
-        }
-        SET_TO.store(end, Ordering::Relaxed);
-        enable_timeout_at(timer, end);
+    if TIMER.load(Ordering::Relaxed) == NOT_REGISTERED {
+        // SAFETY: a backend's main thread, whose timeouts are initialised before it runs anything.
+        TIMER.store(unsafe { RegisterTimeout(ANY_FREE, time_is_up) }, Ordering::Relaxed);
     }
+    if !is_set() {
+        set_to(slots::look_at_the_clock(TimestampTz::MIN).next.map_or(end, |first| first.min(end)));
+    } else if end < SET_TO.load(Ordering::Relaxed) {
+        set_to(end);
+    }
+}
+
+/// For a transaction that goes on after an error: with a savepoint of the client's all timers are taken away
+/// (disable_all_timeouts() in PostgresMain()).
+pub fn keep() {
+    if TIMER.load(Ordering::Relaxed) != NOT_REGISTERED
+        && !is_set()
+        && passed().is_none()
+        && let Some(first) = slots::look_at_the_clock(TimestampTz::MIN).next
+    {
+        set_to(first);
+    }
+}
+
+fn is_set() -> bool {
+    // SAFETY: reads what timeout.c says of a timer; it has been registered.
+    unsafe { get_timeout_active(TIMER.load(Ordering::Relaxed)) }
+}
+
+fn set_to(at: TimestampTz) {
+    SET_TO.store(at, Ordering::Relaxed);
+    // SAFETY: registered. In the handler as well: handle_sig_alarm() does the same for timeouts that repeat.
+    unsafe { enable_timeout_at(TIMER.load(Ordering::Relaxed), at) };
 }
 
 /// In the midst of anything: takes no lock, allocates nothing.
 unsafe extern "C-unwind" fn time_is_up() {
-    let (over, next) = slots::look_at_the_clock(GetCurrentTimestamp());
-    if let Some(grant) = over {
+    let clock = slots::look_at_the_clock(GetCurrentTimestamp());
+    if let Some(grant) = clock.over {
         GRANT.store(grant, Ordering::Relaxed);
         PASSED.store(true, Ordering::Relaxed);
         // SAFETY: what StatementCancelHandler() (postgres.c) does; handle_sig_alarm() (timeout.c) has set the latch.
@@ -69,10 +92,8 @@ unsafe extern "C-unwind" fn time_is_up() {
             (&raw mut pg_sys::InterruptPending).write_volatile(1);
         }
     }
-    if let Some(next) = next {
-        SET_TO.store(next, Ordering::Relaxed);
-        // SAFETY: registered, or this would not run. handle_sig_alarm() does the same for timeouts that repeat.
-        unsafe { enable_timeout_at(TIMER.load(Ordering::Relaxed), next) };
+    if let Some(next) = clock.next {
+        set_to(next);
     }
 }
 

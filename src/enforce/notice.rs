@@ -29,10 +29,14 @@ pub fn init() {
     }
 }
 
-/// Runs `body` so that a cancel that the worker has sent is explained. `body` may leave by longjmp: whoever
-/// catches it puts error_context_stack back (PG_TRY(), PostgresMain()).
+/// Runs `body` so that a cancel that has been sent is explained. `body` may leave by longjmp: whoever catches it puts
+/// error_context_stack back (PG_TRY(), PostgresMain()).
+///
+/// # Safety
+/// `body` calls C functions as they are, and nothing whose errors pgrx would turn into an unwinding: that would leave
+/// the frame on the stack.
 #[inline(always)]
-pub fn explained(body: impl FnOnce()) {
+pub unsafe fn explained(body: impl FnOnce()) {
     // SAFETY: the frame is taken off the stack before it goes, see above.
     unsafe {
         let mut frame = pg_sys::ErrorContextCallback {

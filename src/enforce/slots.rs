@@ -17,6 +17,7 @@ use super::deadline;
 use crate::check::cache::Who;
 use crate::check::clock;
 use crate::errors::Refusal;
+use crate::lifecycle::options::OnEnd;
 
 /// Uses that a slot names. A transaction that has more of them could be using anything.
 pub const USES: usize = 64;
@@ -32,8 +33,8 @@ pub struct Use {
     pub who: Who,
     /// When the grant ends by itself.
     pub end: TimestampTz,
-    /// Whether the backend cancels its own statement then, see `deadline`.
-    pub clocked: bool,
+    /// What is done about it then; `Cancel` the backend does itself, see `deadline`.
+    pub on_end: OnEnd,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +136,9 @@ impl Slot {
         let known =
             self.uses.iter_mut().take(count).find(|used| used.grant == one.grant && used.who == one.who);
         if let Some(known) = known {
-            known.end = one.end;
+            // Whoever has lengthened the grant may have written here before it could be known.
+            known.end = known.end.max(one.end);
+            known.on_end = one.on_end;
             false
         } else if let Some(place) = self.uses.get_mut(count) {
             *place = one;
@@ -348,29 +351,41 @@ pub fn my_uses() -> Vec<Use> {
     uses
 }
 
-/// Of the uses that are clocked: one whose time is up by now, if nothing has been sent about it, and when the next one's
-/// is. For a signal handler: takes no lock and calls nothing.
-pub fn look_at_the_clock(now: TimestampTz) -> (Option<i64>, Option<TimestampTz>) {
-    let Some((place, _)) = mine() else { return (None, None) };
-    let (mut over, mut next) = (None, None);
-    // SAFETY: shared memory lives as long as the process. A use is whole before it is counted, and only its end
-    // changes afterwards, which is read at once.
-    unsafe {
+/// What a timer of this process has to know.
+#[derive(Default)]
+pub struct Clock {
+    /// A grant whose time is up, if its users are to be cancelled then and nothing has been sent so far.
+    pub over: Option<i64>,
+    /// When the time of the first one is up that is not over.
+    pub next: Option<TimestampTz>,
+}
+
+/// For a signal handler: takes no lock and calls nothing.
+pub fn look_at_the_clock(now: TimestampTz) -> Clock {
+    let mut clock = Clock::default();
+    let Some((place, _)) = mine() else { return clock };
+    let mut worse = false;
+    // SAFETY: shared memory lives as long as the process. A use is whole before it is counted, and the two fields that
+    // change afterwards are read at once.
+    let stoppable = unsafe {
         let slot = SLOTS.load(Ordering::Relaxed).add(place);
-        let idle = (&raw const (*slot).signal).read_volatile() == Signal::None
-            && (&raw const (*slot).phase).read_volatile() == Phase::Open;
         let count = usize::try_from((*slot).count.load(Ordering::Acquire)).unwrap_or(0).min(USES);
         for at in 0..count {
             let used = (&raw const (*slot).uses).cast::<Use>().add(at);
             let end = (&raw const (*used).end).read_volatile();
-            match (&raw const (*used).clocked).read_volatile() {
-                true if end > now => next = Some(next.map_or(end, |next: TimestampTz| next.min(end))),
-                true if idle => over = Some((&raw const (*used).grant).read_volatile()),
-                _ => {}
+            match (&raw const (*used).on_end).read_volatile() {
+                OnEnd::Cancel if end > now => clock.next = Some(clock.next.map_or(end, |next| next.min(end))),
+                OnEnd::Cancel => clock.over = Some((&raw const (*used).grant).read_volatile()),
+                OnEnd::Terminate => worse |= end <= now,
+                OnEnd::None => {}
             }
         }
-    }
-    (over, next)
+        (&raw const (*slot).signal).read_volatile() == Signal::None
+            && (&raw const (*slot).phase).read_volatile() == Phase::Open
+    };
+    // The strictest decides: the worker ends the session.
+    clock.over = clock.over.filter(|_| stoppable && !worse);
+    clock
 }
 
 /// From here on an ending does not stop the transaction any more. False: one has, and it must not commit.
@@ -521,8 +536,8 @@ pub fn grants_in_use() -> Vec<i64> {
     grants
 }
 
-/// A grant that a transaction uses ends later than it says.
-pub fn prolong(seen: &Seen, used: &Use, end: TimestampTz) {
+/// What is to be known of a use has changed.
+pub fn correct(seen: &Seen, used: &Use, end: TimestampTz, on_end: OnEnd) {
     // SAFETY: only writes.
     unsafe {
         change(seen.place, |slot| {
@@ -531,6 +546,7 @@ pub fn prolong(seen: &Seen, used: &Use, end: TimestampTz) {
                 let same = |one: &&mut Use| one.grant == used.grant && one.who == used.who;
                 if let Some(one) = slot.uses.iter_mut().take(count).find(same) {
                     one.end = end;
+                    one.on_end = on_end;
                 }
             }
         });
@@ -571,13 +587,13 @@ mod tests {
         let mut slot: Box<Slot> = Box::new(unsafe { std::mem::zeroed() });
         for round in 0..2 {
             for grant in 0..USES as i64 {
-                slot.add(Use { grant, who, end: round, clocked: true });
+                slot.add(Use { grant, who, end: round, on_end: OnEnd::Cancel });
             }
             assert_eq!(slot.uses().len(), USES);
             assert_eq!(slot.overflow(), Overflow::None);
             assert!(slot.uses().iter().all(|used| used.end == round));
         }
-        slot.add(Use { grant: 1_000, who, end: 0, clocked: true });
+        slot.add(Use { grant: 1_000, who, end: 0, on_end: OnEnd::Cancel });
         assert_eq!(slot.overflow(), Overflow::Of(vec![who]));
         assert_eq!(slot.uses().len(), USES);
         for role in 1..=OTHERS as u32 + 1 {
@@ -586,7 +602,7 @@ mod tests {
                 grant: 1_000,
                 who: Who { actor: Oid::from_u32(role), ..who },
                 end: 0,
-                clocked: true,
+                on_end: OnEnd::Cancel,
             });
         }
         assert_eq!(slot.overflow(), Overflow::OfAnybody);

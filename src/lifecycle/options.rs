@@ -8,8 +8,9 @@ use super::stages::Approvers;
 use crate::errors::{Outcome, Refusal, shown, shown_up_to};
 
 /// What happens to sessions that use a grant when it ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[repr(u8)]
 pub enum OnEnd {
     None,
     #[default]

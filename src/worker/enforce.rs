@@ -10,7 +10,8 @@ use pgrx::prelude::*;
 use super::shared;
 use super::step::{Stop, transaction};
 use crate::check::cache::Who;
-use crate::check::{clock, ended, invalidation, load, replica};
+use crate::check::load::{self, Serving};
+use crate::check::{clock, ended, invalidation, replica};
 use crate::enforce::slots::{self, Notice, Overflow, Seen, Signal};
 use crate::errors::log;
 use crate::identity;
@@ -106,7 +107,7 @@ fn over(seen: &Seen, now: TimestampTz, stale: bool) -> impl Iterator<Item = Over
 /// What is found out once in a pass.
 #[derive(Default)]
 struct Findings {
-    serving: HashMap<(i64, Who), Option<Option<TimestampTz>>>,
+    serving: HashMap<(i64, Who), Option<Option<Serving>>>,
     /// On a standby: nobody can say what has ended.
     stale: bool,
     explained: HashMap<i64, (Notice, OnEnd)>,
@@ -230,6 +231,11 @@ impl Enforcement {
             },
             (OnEnd::Terminate, _) => Signal::Terminate,
             _ if idle == Some(true) => Signal::Terminate,
+            // Who has ended the grant has sent it, a moment ago.
+            (OnEnd::Cancel, None) if seen.signal == Signal::Cancel => {
+                self.told.insert(seen.transaction(), Attempts { first: now, last: now });
+                return Some(LOOK_AGAIN);
+            }
             (OnEnd::Cancel, None) => Signal::Cancel,
             (OnEnd::Cancel, Some(told)) => match left(told.last, CANCEL_AGAIN) {
                 // It may have been on its way to the client only.
@@ -257,7 +263,7 @@ impl Enforcement {
 
 impl Findings {
     /// None: the tables are being changed.
-    fn serves(&mut self, grant: i64, who: Who) -> Option<Option<TimestampTz>> {
+    fn serves(&mut self, grant: i64, who: Who) -> Option<Option<Serving>> {
         *self.serving.entry((grant, who)).or_insert_with(|| load::serves(grant, who))
     }
 
@@ -277,8 +283,11 @@ fn ended_uses(seen: &Seen, findings: &mut Findings) -> spi::Result<Option<Vec<i6
     let mut ended = Vec::new();
     for used in &seen.uses {
         match findings.serves(used.grant, used.who) {
-            Some(Some(end)) if end != used.end => slots::prolong(seen, used, end),
-            Some(Some(_)) => {}
+            Some(Some(Serving { end, on_end })) => {
+                if end != used.end || on_end != used.on_end {
+                    slots::correct(seen, used, end, on_end);
+                }
+            }
             Some(None) => ended.push(used.grant),
             None => return Ok(None),
         }

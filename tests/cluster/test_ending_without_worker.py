@@ -4,6 +4,7 @@ still meanwhile."""
 import contextlib
 import os
 import signal
+import threading
 
 import psycopg
 import pytest
@@ -126,6 +127,46 @@ def test_an_error_before_takes_nothing_away(cluster, db):
         check_told(Running(cluster, session, SLEEP.format("i")), "i", "It expired at ", ", key => '1'")
 
 
+def test_an_error_behind_a_savepoint_takes_nothing_away(cluster, db):
+    """What the transaction has used before ends in the same transaction, whatever it uses afterwards."""
+    cluster.grant(db, "whole", key=None, duration="1 hour")
+    for later in (None, "SELECT count(*) FROM whole"):
+        cluster.grant(db, "i", duration="3 seconds")
+        with standing_still(cluster, db):
+            session = cluster.connect("alice", db)
+            session.execute("BEGIN")
+            assert session.execute("SELECT count(*) FROM i").fetchone() == (100,)
+            session.execute("SAVEPOINT a")
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                session.execute("SELECT 1 / 0")
+            session.execute("ROLLBACK TO a")
+            if later:
+                assert session.execute(later).fetchone() == (100,)
+            sleeps = Running(cluster, session, "SELECT pg_sleep(60)")
+            assert isinstance(sleeps.outcome(), psycopg.errors.QueryCanceled)
+            assert sleeps.error.diag.message_primary.startswith('access to scope "i" '), sleeps.error
+            session.execute("ROLLBACK")
+
+
+def test_on_end_can_change_meanwhile(cluster, db):
+    cluster.grant(db, "i", duration="3 seconds")
+    running = Running(cluster, cluster.connect("alice", db), "SELECT count(pg_sleep(4)) FROM (SELECT FROM i LIMIT 1) i")
+    cluster.execute("SELECT jit.alter_scope('i', '{\"on_end\": \"none\"}')", dbname=db)
+    assert running.outcome() is None and running.rows == [(1,)]
+
+
+def test_the_strictest_scope_decides(cluster, db):
+    cluster.grant(db, "severe", duration="2 seconds")
+    cluster.grant(db, "i", duration="2 seconds")
+    with standing_still(cluster, db):
+        session = cluster.connect("alice", db)
+        running = Running(cluster, session, "SELECT count(pg_sleep(30)) FROM i WHERE EXISTS (SELECT FROM severe)")
+        over = "SELECT max(ends_at) + interval '100 ms' < clock_timestamp() FROM jit.grants"
+        wait_until(lambda: cluster.value(over, dbname=db), "the end of both")
+        assert state(cluster, db, session) == "in use", running.error
+    assert isinstance(running.outcome(), psycopg.errors.AdminShutdown), running.error
+
+
 def test_time_is_up_in_between(cluster, db):
     """The cancel meets nobody; the transaction is stopped all the same, and then it is gone."""
     cluster.grant(db, "i", duration="2 seconds")
@@ -212,3 +253,40 @@ def test_what_is_taken_back_stops_nobody(cluster, db):
             assert state(cluster, db, running.session) == "in use", statement
             session.execute(statement)
         check_told(running, "i", "It was revoked by bob at ", ", key => '1'")
+
+
+def test_in_the_midst_of_everything(cluster, db):
+    """Short grants end wherever their users are just then, the commit included: each gets an answer, or is told."""
+    cluster.execute("CREATE TABLE r AS SELECT i FROM generate_series(1, 10) i", dbname=db)
+    cluster.execute("ALTER TABLE r ENABLE ROW LEVEL SECURITY; CREATE POLICY jit ON r USING (jit_active('i', i))", dbname=db)
+    cluster.execute("GRANT SELECT ON r TO PUBLIC", dbname=db)
+    stop, strange, cancelled = threading.Event(), [], []
+
+    def hold():
+        with cluster.connect("alice", db) as session:
+            while not stop.is_set():
+                try:
+                    session.execute("SELECT count(*), count(pg_sleep(0.0001)) FROM r WHERE i <= 5")
+                except psycopg.errors.QueryCanceled as error:
+                    cancelled.append(error)
+                    if not error.diag.message_primary.startswith('access to scope "i" through request '):
+                        strange.append(error)
+
+    holders = [threading.Thread(target=hold) for _ in range(8)]
+    for holder in holders:
+        holder.start()
+    try:
+        with cluster.connect("alice", db) as alice, cluster.connect("bob", db) as bob:
+            ask = "SELECT jit_request('i', 'refund', key => %s, duration => %s)"
+            for number in range(2500):
+                duration = ["3 ms", "8 ms", "20 ms", "1 hour"][number % 4]
+                [request] = alice.execute(ask, [str(number % 5 + 1), duration]).fetchone()
+                bob.execute("SELECT jit_approve(%s)", [request])
+                if duration == "1 hour":
+                    bob.execute("SELECT jit_revoke(%s, 'enough')", [request])
+    finally:
+        stop.set()
+        for holder in holders:
+            holder.join()
+    assert cancelled and not strange, strange[:3]
+    assert "signal 11" not in cluster.log()
