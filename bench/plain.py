@@ -23,7 +23,7 @@ class Statements:
         self.requester, self.approver = _person(connection, requester), _person(connection, approver)
         self.model = connection.execute(
             """SELECT quote_literal(r.rules), quote_literal(r.origin), quote_literal(a.details), quote_literal(b.details),
-                      quote_literal(v.roles)
+                      quote_literal(v.roles), quote_literal(v.paths)
                  FROM jit_private.requests r
                       JOIN jit_private.events a ON a.request_id = r.id AND a.kind = 'requested'
                       JOIN jit_private.events b ON b.request_id = r.id AND b.kind = 'approved'
@@ -43,9 +43,9 @@ class Statements:
 
     def _review(self, request):
         name, oid = self.approver
-        return f"""INSERT INTO plain.reviews (request_id, at, decision, login, login_id, actor, actor_id, person, roles)
+        return f"""INSERT INTO plain.reviews (request_id, at, decision, login, login_id, actor, actor_id, person, stage, roles, paths)
                    SELECT {request}, clock_timestamp(), 'approve', {name}, {oid}, {name}, {oid}, ARRAY[{oid}]::oid[],
-                          {self.model[4]}::text[]"""
+                          1, {self.model[4]}::text[], {self.model[5]}::text[]"""
 
     def _decision(self, request):
         return f"""UPDATE plain.requests r SET state = 'approved', decided_at = clock_timestamp(), decided_by = {self.approver[0]}

@@ -74,9 +74,10 @@ def run(bench, result):
         finally:
             stop.set()
         ending.result()
-    innocent, doomed, cancelled, ended, untold = (
-        sum(getattr(session, what) for session in sessions) for what in ("innocent", "doomed", "cancelled", "ended", "untold")
+    innocent, doomed, cancelled, ended = (
+        sum(getattr(session, what) for session in sessions) for what in ("innocent", "doomed", "cancelled", "ended")
     )
+    untold = [message for session in sessions for message in session.untold]
     assert cancelled + ended >= doomed / MET, f"{cancelled + ended} of {doomed} met their end: nobody else was in danger"
     hits = [hit for session in sessions for hit in session.hits]
     for name, value, unit in (
@@ -86,15 +87,15 @@ def run(bench, result):
         ("statements that had not used it", innocent, "statements"),
     ):
         result.add_figure(name, value, unit)
-    for hit in hits[:SHOWN]:
-        result.note(hit)
+    for message in hits[:SHOWN] + untold[:SHOWN]:
+        result.note(message)
     if not hits:
         # The rule of three.
         result.note(f"of {innocent:,}, none was hit: with a confidence of 95 % fewer than {300_000 / innocent:.1f} in 100,000 are")
     what, allowed = "stopped without having used what ended; 1 in 100,000", innocent // 100_000
     result.checks += [
         count_at_most(what, len(hits), innocent, allowed, 100_000, "statements"),
-        count_at_most("cancelled by an end, and not told by which", untold, cancelled + untold, 0, 1_000, "statements"),
+        count_at_most("cancelled by an end, and not told by which", len(untold), cancelled + len(untold), 0, 1_000, "statements"),
     ]
     server.remove()
 
@@ -133,8 +134,8 @@ class Session:
         self.enders = enders
         self.dice = dice
         self.wanted = wanted
-        self.innocent = self.doomed = self.cancelled = self.ended = self.untold = 0
-        self.hits = []
+        self.innocent = self.doomed = self.cancelled = self.ended = 0
+        self.hits, self.untold = [], []
 
     def run(self):
         while self.innocent < self.wanted:
@@ -166,7 +167,7 @@ class Session:
             self.ended += state == ENDED
         elif known is not None and state == CANCELLED and not named:
             # The innocent statements after it would be hit by what was meant for an earlier one.
-            self.untold += 1
+            self.untold.append(message)
         elif state in (CANCELLED, ENDED, endings.LOST):
             self.hits.append(message)
         else:

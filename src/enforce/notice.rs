@@ -57,38 +57,42 @@ unsafe extern "C-unwind" fn explain(_arg: *mut c_void) {
         if geterrcode() != PgSqlErrorCode::ERRCODE_QUERY_CANCELED as c_int {
             return;
         }
-        match (slots::my_notice(), deadline::passed()) {
-            (Some((Signal::Cancel, notice)), _) => tell(notice),
-            (None, Some(grant)) => tell(&Notice::of(ended::time_is_up(grant))),
-            _ => {}
+        if let Some(notice) = cancelled_by() {
+            let format = c"%s".as_ptr();
+            errmsg_internal(format, notice.message.as_ptr().cast::<c_char>());
+            errdetail_internal(format, notice.detail.as_ptr().cast::<c_char>());
+            errhint(format, notice.hint.as_ptr().cast::<c_char>());
         }
     }
 }
 
-/// In the place of what the error at hand says. The texts are copied.
-///
-/// # Safety
-/// Inside errfinish().
-unsafe fn tell(notice: &Notice) {
-    // SAFETY: the caller's promise; the texts are C strings.
-    unsafe {
-        let format = c"%s".as_ptr();
-        errmsg_internal(format, notice.message.as_ptr().cast::<c_char>());
-        errdetail_internal(format, notice.detail.as_ptr().cast::<c_char>());
-        errhint(format, notice.hint.as_ptr().cast::<c_char>());
+/// What to say of a cancel, if an ending was the reason: somebody has sent it, or the timer has gone off.
+fn cancelled_by() -> Option<Notice> {
+    match (slots::my_notice(), deadline::passed()) {
+        (Some((Signal::Cancel, notice)), _) => Some(*notice),
+        (None, Some(grant)) => Some(Notice::of(ended::time_is_up(grant))),
+        _ => None,
     }
 }
 
-/// A session that idles has no statement whose context could explain. Its last message passes here before the
-/// client gets it, unless `log_min_messages` is PANIC, which only a superuser can set.
+/// Not every error is raised where a context could explain it: a session that idles has no statement, and one that has
+/// just got its next command may be cancelled before it has looked at it. What the client gets passes here first, unless
+/// `log_min_messages` is above ERROR, or PANIC for a session that is ended; only a superuser can set that.
 unsafe extern "C-unwind" fn emit_log(error: *mut pg_sys::ErrorData) {
     // SAFETY: EmitErrorReport() (elog.c) passes the error that it is about to report, in whose memory context it is;
     // errfinish() frees the texts afterwards.
     unsafe {
-        if (*error).elevel == pg_sys::FATAL as c_int
-            && (*error).sqlerrcode == PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN as c_int
-            && let Some((Signal::Terminate, notice)) = slots::my_notice()
-        {
+        let raised = |level: u32, code: PgSqlErrorCode| {
+            (*error).elevel == level as c_int && (*error).sqlerrcode == code as c_int
+        };
+        let told = if raised(pg_sys::FATAL, PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN) {
+            slots::my_notice().filter(|(signal, _)| *signal == Signal::Terminate).map(|(_, notice)| *notice)
+        } else if raised(pg_sys::PGERROR, PgSqlErrorCode::ERRCODE_QUERY_CANCELED) {
+            cancelled_by()
+        } else {
+            None
+        };
+        if let Some(notice) = told {
             (*error).message = pstrdup(notice.message.as_ptr().cast());
             (*error).detail = pstrdup(notice.detail.as_ptr().cast());
             (*error).hint = pstrdup(notice.hint.as_ptr().cast());

@@ -1,6 +1,6 @@
 //! Grants: their endings by time and by rule, and tidying away what has ended.
 
-use super::step::{Stop, batch};
+use super::step::{Stop, batch, batch_afresh};
 
 /// `now()` is right here: the statement is the first of its own transaction. Rows that somebody
 /// has locked are left for the next pass. What a dump has brought was void from the beginning, and
@@ -12,7 +12,7 @@ WITH due AS MATERIALIZED (
      WHERE g.tidied_at IS NULL
        AND g.ends_at <= now()
        AND g.origin = jit.origin()
-       AND NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id)
+       AND NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id OFFSET 0)
      ORDER BY g.ends_at
      LIMIT 5000
        FOR KEY SHARE OF g SKIP LOCKED
@@ -84,10 +84,10 @@ pub fn expire() -> Result<i64, Stop> {
 
 /// Ends grants that were made while their scope was being disabled or dropped.
 pub fn end_dead() -> Result<i64, Stop> {
-    batch(END_DEAD)
+    batch_afresh(END_DEAD)
 }
 
 /// Takes what has ended out of the index of live grants.
 pub fn tidy() -> Result<i64, Stop> {
-    batch(TIDY)
+    batch_afresh(TIDY)
 }

@@ -1,6 +1,6 @@
 //! Roles that were renamed.
 
-use super::prepared::count;
+use super::statement::count_afresh;
 use super::step::{Stop, transaction};
 
 /// Rules bind by OID and are dumped by name, so the name has to follow the role. A rule whose
@@ -30,6 +30,8 @@ SELECT count(*) FROM followed"
 /// Brings the names in the rules up to date.
 pub fn follow() -> Result<i64, Stop> {
     transaction(|| {
-        Ok(count(follow!("approvers"))? + count(follow!("requesters"))? + count(follow!("break_glass"))?)
+        Ok(count_afresh(follow!("approvers"))?
+            + count_afresh(follow!("requesters"))?
+            + count_afresh(follow!("break_glass"))?)
     })
 }

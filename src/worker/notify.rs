@@ -4,7 +4,7 @@
 //! and not reading) and can wait: PreCommit_Notify() takes one lock for the whole cluster, held
 //! until the notifier's commit is done, waiting for a standby included.
 
-use super::prepared::count;
+use super::statement::{count, count_afresh, number};
 use super::step::{Stop, transaction};
 
 /// What a listener missed by an hour it reads from `jit.events`. Keeps the outbox small when
@@ -42,12 +42,12 @@ const SHORT_WAIT: &str = "SELECT length(set_config('lock_timeout', '200ms', true
 /// Announces what has been written since the last time; says how many there were.
 pub fn send() -> Result<i64, Stop> {
     transaction(|| {
-        count(SHORT_WAIT)?;
+        number(SHORT_WAIT)?;
         count(SEND)
     })
 }
 
 /// Gives up on what could not be announced in time.
 pub fn drop_stale() -> Result<i64, Stop> {
-    transaction(|| count(DROP_STALE))
+    transaction(|| count_afresh(DROP_STALE))
 }

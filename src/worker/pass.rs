@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::{Backoff, Throttle, sleep_until};
 use super::enforce::Enforcement;
-use super::prepared::number;
+use super::statement::number;
 use super::step::{BATCH, Outcome, Step, Stop, transaction};
 use super::{database, endings, names, notify, requests, reviews, shared, starts};
 use crate::check::{clock, replica};
@@ -27,7 +27,7 @@ SELECT (extract(epoch FROM greatest(least(d.at, c.now + interval '1 day'), c.now
             (SELECT g.ends_at
                FROM jit_private.grants g
               WHERE g.tidied_at IS NULL AND g.origin = jit.origin()
-                AND NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id)
+                AND NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id OFFSET 0)
               ORDER BY g.ends_at LIMIT 1),
             (SELECT r.lapses_at FROM jit_private.requests r
               WHERE r.state = 'pending' AND r.origin = jit.origin() ORDER BY r.lapses_at LIMIT 1),

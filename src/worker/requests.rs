@@ -1,6 +1,6 @@
 //! Pending requests that nobody will decide any more.
 
-use super::prepared::count;
+use super::statement::count_afresh;
 use super::step::{Stop, batch, transaction};
 
 /// A request whose row somebody has locked is being decided or cancelled right now: skipped, for
@@ -86,5 +86,5 @@ pub struct Closed {
 
 /// Closes the requests that can no longer be decided.
 pub fn close() -> Result<Closed, Stop> {
-    transaction(|| Ok(Closed { count: count(CLOSE)?, left_over: count(LEFT_OVER)? > 0 }))
+    transaction(|| Ok(Closed { count: count_afresh(CLOSE)?, left_over: count_afresh(LEFT_OVER)? > 0 }))
 }

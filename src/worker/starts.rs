@@ -1,6 +1,6 @@
 //! Scheduled grants at their start: whoever asked must still be allowed to.
 
-use super::prepared::count;
+use super::statement::count;
 use super::step::{Stop, transaction};
 use crate::lifecycle::grant;
 

@@ -8,9 +8,9 @@ use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 use pgrx::prelude::*;
 
 use super::backoff::{Backoff, Throttle};
-use super::prepared::count;
 use super::presence::{self, Presence};
 use super::shared;
+use super::statement::{count, count_afresh};
 use crate::check::clock;
 
 /// Rows that one transaction handles: the LIMIT of the statements.
@@ -91,6 +91,11 @@ pub fn transaction<R>(body: impl FnOnce() -> spi::Result<R>) -> Result<R, Stop> 
 /// two of them the other steps have their turn, and the worker heeds that it is to leave.
 pub fn batch(sql: &'static str) -> Result<i64, Stop> {
     transaction(|| count(sql))
+}
+
+/// The same for what is not done in each pass.
+pub fn batch_afresh(sql: &'static str) -> Result<i64, Stop> {
+    transaction(|| count_afresh(sql))
 }
 
 /// A step that is done again and again.

@@ -213,7 +213,7 @@ def attempt(database, recorded, real):
     return None
 
 
-def shrink(database, recorded, real, most=400):
+def shrink(database, recorded, real, most=200):
     """Leaves out what the disagreement does not need: halves first, then smaller and smaller parts."""
     best = attempt(database, recorded, real)
     if best is None:
