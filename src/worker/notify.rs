@@ -4,7 +4,7 @@
 //! and not reading) and can wait: PreCommit_Notify() takes one lock for the whole cluster, held
 //! until the notifier's commit is done, waiting for a standby included.
 
-use super::statement::{count, count_afresh, number};
+use super::statement::{count_afresh, number};
 use super::step::{Stop, transaction};
 
 /// What a listener missed by an hour it reads from `jit.events`. Keeps the outbox small when
@@ -43,7 +43,8 @@ const SHORT_WAIT: &str = "SELECT length(set_config('lock_timeout', '200ms', true
 pub fn send() -> Result<i64, Stop> {
     transaction(|| {
         number(SHORT_WAIT)?;
-        count(SEND)
+        // It changes no table that another plan is about.
+        Ok(number(SEND)?.unwrap_or_default())
     })
 }
 
