@@ -211,7 +211,7 @@ CREATE TABLE jit_private.grants (
 -- What a check loads: the grants of a role that nobody has tidied away yet.
 CREATE INDEX grants_live ON jit_private.grants (grantee_id) WHERE tidied_at IS NULL;
 CREATE INDEX grants_starting ON jit_private.grants (starts_at) WHERE asked_by IS NOT NULL AND tidied_at IS NULL;
-CREATE INDEX grants_due ON jit_private.grants (ends_at) WHERE tidied_at IS NULL;
+CREATE INDEX grants_due ON jit_private.grants (ends_at, id) WHERE tidied_at IS NULL;
 CREATE INDEX grants_scope ON jit_private.grants (scope_id) WHERE tidied_at IS NULL;
 -- Whether anybody holds every row of a scope: the planner asks.
 CREATE INDEX grants_all_rows ON jit_private.grants (scope_id) WHERE all_rows AND tidied_at IS NULL;

@@ -1,7 +1,11 @@
 //! Grants: their endings by time and by rule, and tidying away what has ended.
 
-use super::step::{Stop, batch, batch_afresh};
+use super::statement::{numbers, plan_anew};
+use super::step::{BATCH, Stop, batch_afresh, transaction};
 
+/// From `$1` and `$2` on: the end, in microseconds since 1970, and the id of the last one before. Says how many there were,
+/// and what the last one was.
+///
 /// `now()` is right here: the statement is the first of its own transaction. Rows that somebody
 /// has locked are left for the next pass. What a dump has brought was void from the beginning, and
 /// its endings may be loaded after it: nothing is put on record for it.
@@ -11,9 +15,10 @@ WITH due AS MATERIALIZED (
       FROM jit_private.grants g
      WHERE g.tidied_at IS NULL
        AND g.ends_at <= now()
+       AND (g.ends_at, g.id) > (timestamptz 'epoch' + $1 * interval '1 microsecond', $2)
        AND g.origin = jit.origin()
        AND NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id OFFSET 0)
-     ORDER BY g.ends_at
+     ORDER BY g.ends_at, g.id
      LIMIT 5000
        FOR KEY SHARE OF g SKIP LOCKED
 ), ending AS (
@@ -27,7 +32,10 @@ WITH due AS MATERIALIZED (
 ), announcement AS (
     INSERT INTO jit_private.outbox (event_id) SELECT v.id FROM event v
 )
-SELECT count(*) FROM event";
+SELECT (SELECT count(*) FROM event), (extract(epoch FROM d.ends_at) * 1000000)::bigint, d.id
+  FROM due d
+ ORDER BY d.ends_at DESC, d.id DESC
+ LIMIT 1";
 
 /// Disabling or dropping a scope ends the grants that it can see. A grant whose transaction
 /// committed only afterwards is of an older epoch: it serves nobody, and gets its ending here.
@@ -77,9 +85,32 @@ WITH ended AS MATERIALIZED (
 )
 SELECT count(*) FROM tidied";
 
+/// Before every grant: the year 1.
+const FIRST: [i64; 2] = [-62_135_596_800_000_000, 0];
+
 /// Puts on record the grants whose time is up.
-pub fn expire() -> Result<i64, Stop> {
-    batch(EXPIRE)
+pub struct Expiry {
+    /// The last one of a full batch. What is put on record stays where it was until it is tidied away: whoever began at the
+    /// first one each time would walk over all of it with each batch.
+    last: [i64; 2],
+}
+
+impl Expiry {
+    pub const fn new() -> Self {
+        Expiry { last: FIRST }
+    }
+
+    /// One batch; says how many.
+    pub fn run(&mut self) -> Result<i64, Stop> {
+        let found = transaction(|| numbers::<3>(EXPIRE, &self.last))?;
+        let (count, last) = found.map_or((0, FIRST), |[count, at, id]| (count, [at, id]));
+        // What somebody had locked comes in the next round.
+        self.last = if count >= BATCH { last } else { FIRST };
+        if count > 0 {
+            plan_anew();
+        }
+        Ok(count)
+    }
 }
 
 /// Ends grants that were made while their scope was being disabled or dropped.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::backoff::{Backoff, Throttle, sleep_until};
+use super::endings::Expiry;
 use super::enforce::Enforcement;
 use super::statement::number;
 use super::step::{BATCH, Outcome, Step, Stop, transaction};
@@ -47,6 +48,7 @@ pub struct Pass {
     stop: Step,
     enforcement: Enforcement,
     expire: Step,
+    expiry: Expiry,
     lapse: Step,
     start: Step,
     escalate: Step,
@@ -113,6 +115,7 @@ impl Pass {
             ),
             enforcement: Enforcement::default(),
             expire: Step::new("put expired grants on record"),
+            expiry: Expiry::new(),
             lapse: Step::new("put lapsed requests on record"),
             start: Step::new("start scheduled grants"),
             escalate: Step::new("escalate overdue reviews"),
@@ -147,7 +150,8 @@ impl Pass {
         if let Some(Some(again)) = wake.take(self.stop.attempt(|| enforcement.run()))? {
             wake.within(again);
         }
-        let expired = wake.count(self.expire.attempt(endings::expire))?;
+        let expiry = &mut self.expiry;
+        let expired = wake.count(self.expire.attempt(|| expiry.run()))?;
         shared::report(|status| status.ended += expired);
         wake.count(self.lapse.attempt(requests::lapse))?;
         wake.some(self.start.attempt(starts::start))?;
