@@ -8,6 +8,7 @@ use serde_json::json;
 use super::args::{roles, timestamp, value};
 use super::request::{New, Request, checked_rows, checked_text, enabled, insert};
 use super::review::{self, Review};
+use super::rule_change::Changer;
 use super::rules::{Scope, all_belong};
 use super::{begin, deliberate, ending, grant, now, rule_change, span};
 use crate::audit::events::{Event, record};
@@ -46,6 +47,18 @@ fn overdue(owner: &Owner, scope: &Scope, who: &Identity) -> Option<i64> {
     )
 }
 
+fn check_who(owner: &Owner, scope: &Scope, who: &Identity, changers: &[Changer]) -> Outcome<()> {
+    check_may(owner, scope, who)?;
+    rule_change::check(changers, &who.person(), &scope.name, "takes no access")?;
+    // A role that several people can set would be served as a whole.
+    if who.login.id != who.actor.id && !identity::is_shared_login(who.login.id) {
+        return Err(Refusal::not_allowed("the glass is broken for oneself")
+            .detail(format!("The acting role is \"{}\", the login \"{}\".", who.actor.name, who.login.name))
+            .hint("RESET ROLE first."));
+    }
+    Ok(())
+}
+
 fn break_glass(
     fcinfo: pg_sys::FunctionCallInfo,
     scope: Option<&str>,
@@ -59,21 +72,19 @@ fn break_glass(
     let name = scope.ok_or_else(|| null_argument("jit_break_glass", "scope"))?;
     let owner = Owner::enter()?;
     let scope = enabled(&owner, name, &who)?;
-    check_may(&owner, &scope, &who).inspect_err(|_| {
+    let changers = rule_change::lately(&owner, &scope.name);
+    check_who(&owner, &scope, &who, &changers).inspect_err(|_| {
         crate::errors::log(format!(
             "jit_rls: refused login \"{}\" acting as \"{}\" who tried to break the glass of scope \"{}\"",
             who.login.name, who.actor.name, scope.name
         ));
     })?;
-    let changers = rule_change::lately(&owner, &scope.name);
-    rule_change::check(&changers, &who.person(), &scope.name, "takes no access")?;
-    // A role that several people can set would be served as a whole.
-    if who.login.id != who.actor.id && !identity::is_shared_login(who.login.id) {
-        return Err(Refusal::not_allowed("the glass is broken for oneself")
-            .detail(format!("The acting role is \"{}\", the login \"{}\".", who.actor.name, who.login.name))
-            .hint("RESET ROLE first."));
-    }
     let reason = checked_text("a reason", reason)?;
+    // All rows are not to be had, whatever the scope allows.
+    if let Some(key_type) = scope.key_type.as_ref().filter(|_| key.is_none()) {
+        return Err(Refusal::bad_value(format!("scope \"{}\" needs a key", scope.name))
+            .hint(format!("Write, for example, key => {}.", key_type.example())));
+    }
     let (key, all_rows) = checked_rows(&scope, key, false)?;
     let duration = match &duration {
         Some(duration) => span::checked("the duration", duration, scope.break_glass_max)?,
@@ -139,12 +150,9 @@ fn judge(
     let may = if justified { review::may_approve } else { review::may_deny };
     let by = review::logged(may(&request, &scope, &who), &request, &who, "review")?;
     if justified {
-        rule_change::check(
-            &rule_change::lately(&owner, &scope.name),
-            &who.person(),
-            &scope.name,
-            "justifies nothing",
-        )?;
+        let changers = rule_change::lately(&owner, &scope.name);
+        let allowed = rule_change::check(&changers, &who.person(), &scope.name, "justifies nothing");
+        review::logged(allowed, &request, &who, "review")?;
     }
     if !request.break_glass {
         return Err(Refusal::wrong_state(format!("request {id} was not made by breaking the glass"))

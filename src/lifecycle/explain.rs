@@ -252,10 +252,12 @@ fn explain(name: Option<&str>, key: Option<&str>, grantee: Option<Oid>) -> Outco
     reasons.extend(pending(&owner, &question, &serving));
     reasons.extend(row_level_security(&owner, role.id, name));
     if reasons.is_empty() {
-        reasons.push(Reason::new(
-            "nothing",
-            format!("no grant and no request: SELECT jit_request('{name}', 'why', ...);"),
-        ));
+        let next = if scope.may_ask(&[role.id]) {
+            format!("SELECT jit_request('{name}', 'why', ...);")
+        } else {
+            "that role may not ask".to_owned()
+        };
+        reasons.push(Reason::new("nothing", format!("no grant and no request: {next}")));
     }
     Ok(reasons)
 }

@@ -109,11 +109,12 @@ pub fn could_approve(owner: &Owner, who: &Identity, id: i64) -> bool {
     let yeses = yeses(owner, id);
     let slots = slots(&request, &scope);
     let changers = rule_change::lately(owner, &scope.name);
+    let at = progress(&slots, &yeses, &request, &changers);
     may_approve(&request, &scope, who).is_ok()
         && check_still_grantable(owner, &request, &scope).is_ok()
-        && already(&yeses, who).is_none()
+        && (at.is_complete() || already(&yeses, who).is_none())
         && check_changers(&changers, &request, &scope, who).is_ok()
-        && check_stage(&request, &slots, &progress(&slots, &yeses, &request, &changers), who).is_ok()
+        && check_stage(&request, &slots, &at, who).is_ok()
 }
 
 /// What a pending request waits for, and until when.
@@ -123,6 +124,12 @@ pub fn waits_for(owner: &Owner, id: i64) -> Option<(i64, String)> {
     let slots = slots(&request, &scope);
     let changers = rule_change::lately(owner, &scope.name);
     let at = progress(&slots, &yeses(owner, id), &request, &changers);
+    if at.is_complete() && at.stages > 0 {
+        return Some((
+            request.lapses_at,
+            "pending: all have said yes; jit_approve() by any of them concludes it".to_owned(),
+        ));
+    }
     let names: Vec<String> = slots
         .iter()
         .filter(|slot| slot.stage == at.stage)
@@ -136,7 +143,12 @@ pub fn waits_for(owner: &Owner, id: i64) -> Option<(i64, String)> {
     } else {
         names.join(" and ")
     };
-    Some((request.lapses_at, format!("{}; it waits for {names}", at.text())))
+    // Which slots the yeses fill can still change.
+    let waits = match at.filled {
+        0 => format!("it waits for {names}"),
+        filled => format!("it waits for {} more; the rules ask for {names}", at.needed - filled),
+    };
+    Some((request.lapses_at, format!("{}; {waits}", at.text())))
 }
 
 fn already<'a>(yeses: &'a [Yes], who: &Identity) -> Option<&'a Yes> {
@@ -295,7 +307,13 @@ fn approve(
     let owner = Owner::enter()?;
     let (request, scope, mut by) = decidable(&owner, &who, id, "approve", may_approve)?;
     let mut yeses = yeses(&owner, id);
-    if already(&yeses, &who).is_some() {
+    let changers = rule_change::lately(&owner, &scope.name);
+    let slots = slots(&request, &scope);
+    let stage = progress(&slots, &yeses, &request, &changers);
+    // All slots can be filled without anybody's yes: by somebody who has come back to the role that they said yes in. Then
+    // those who have said yes can have it concluded.
+    let concludes = already(&yeses, &who).is_some();
+    if concludes && !stage.is_complete() {
         return Err(Refusal::wrong_state(format!("you have approved request {id} already"))
             .hint("Another person has to say yes; nobody counts twice."));
     }
@@ -304,10 +322,7 @@ fn approve(
         Some(duration) => Some(span::checked("the approver's duration", duration, request.duration)?),
     };
     check_still_grantable(&owner, &request, &scope)?;
-    let changers = rule_change::lately(&owner, &scope.name);
-    check_changers(&changers, &request, &scope, &who)?;
-    let slots = slots(&request, &scope);
-    let stage = progress(&slots, &yeses, &request, &changers);
+    logged(check_changers(&changers, &request, &scope, &who), &request, &who, "approve")?;
     let of_stage = check_stage(&request, &slots, &stage, &who)?;
     if !of_stage.is_none() {
         by = of_stage;
@@ -319,13 +334,16 @@ fn approve(
         comment: comment.as_deref(),
         duration: shortened,
     };
-    write_review(&owner, &who, id, &review);
-    yeses.push(Yes {
-        actor: who.actor.name.clone(),
-        person: who.person(),
-        stage: stage.stage,
-        duration: shortened,
-    });
+    // Nobody counts twice.
+    if !concludes {
+        write_review(&owner, &who, id, &review);
+        yeses.push(Yes {
+            actor: who.actor.name.clone(),
+            person: who.person(),
+            stage: stage.stage,
+            duration: shortened,
+        });
+    }
 
     let progress = progress(&slots, &yeses, &request, &changers);
     if !progress.is_complete() {
@@ -349,7 +367,8 @@ fn approve(
         }
         return Ok(progress.text());
     }
-    let duration = yeses.iter().filter_map(|yes| yes.duration).fold(request.duration, i64::min);
+    let duration =
+        yeses.iter().filter_map(|yes| yes.duration).chain(shortened).fold(request.duration, i64::min);
     let approved_by: Vec<Oid> = yeses.iter().flat_map(|yes| yes.person.iter().copied()).collect();
     let names: Vec<&str> = yeses.iter().map(|yes| yes.actor.as_str()).collect();
     let details = json!({ "comment": comment, "as": by.roles, "through": by.paths, "approved_by": names });

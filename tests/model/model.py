@@ -229,7 +229,8 @@ class Model:
         scope = request.scope
         turn = [role for (stage, role) in self.slots(request) if stage == at.stage and role in self.approver_roles(scope)]
         return {
-            "has said yes already": any(set(yes.person) & set(person) for yes in request.yeses),
+            # Who has said yes can have it concluded when every slot is filled again.
+            "has said yes already": not at.complete and self.has_said_yes(request, person),
             "grant has ended": request.extends is not None and self.has_ended(request.extends),
             "grantee is gone": not self.roles.exists(request.grantee),
             "all rows are not given any more": request.all_rows and scope.key_type is not None and not scope.allow_all_rows,
@@ -239,6 +240,9 @@ class Model:
             # Where every slot is filled again, because somebody has come back to their role, it is anybody's turn.
             "another stage's turn": at.stages > 1 and not at.complete and not self.entitled(person, turn),
         }
+
+    def has_said_yes(self, request, person):
+        return any(set(yes.person) & set(person) for yes in request.yeses)
 
     def could_say_yes(self, request, person):
         """What jit.pending shows."""
@@ -446,7 +450,7 @@ class Model:
             "longer than nothing": duration is not None and duration <= 0,
         })
         yes = Yes(person, at.stage, duration)
-        yeses = [*asked.yeses, yes]
+        yeses = [*asked.yeses] if self.has_said_yes(asked, person) else [*asked.yeses, yes]
         after = self.progress(asked, yeses)
         if not after.complete:
             def then(_):
@@ -456,7 +460,7 @@ class Model:
             return Plan(text=after.text(), then=then)
 
         scope = asked.scope
-        lasts = min([asked.duration, asked.longest, scope.max_duration, *(y.duration for y in yeses if y.duration)])
+        lasts = min([asked.duration, asked.longest, scope.max_duration, *(y.duration for y in [*yeses, yes] if y.duration)])
         by = {role for y in yeses for role in y.person} | self.changers(scope)
         grant = asked.extends
         if grant is None:

@@ -116,6 +116,32 @@ SELECT jit_approve(:id);
 \c - erin
 SELECT jit_approve(:id);
 
+-- A yes counts again once its giver has come back. If nothing is missing then, whoever has said yes concludes it, and counts once.
+\c - postgres
+SELECT jit.create_scope('two', '{"approvers": {"support_lead": 2}}');
+\c - alice
+SELECT jit_request('two', 'refund') AS id \gset
+\c - bob
+SELECT jit_approve(:id);
+SELECT jit_approve(:id); \echo :SQLSTATE
+\c - alice
+SELECT detail FROM jit_explain('two') WHERE reason = 'pending request';
+\c - postgres
+REVOKE support_lead FROM bob;
+\c - dave
+SELECT jit_approve(:id, duration => '30 minutes');
+\c - postgres
+GRANT support_lead TO bob;
+\c - alice
+SELECT detail FROM jit_explain('two') WHERE reason = 'pending request';
+\c - bob
+SELECT id, approvals FROM jit.pending;
+SELECT jit_approve(:id);
+\c - postgres
+SELECT actor, decision FROM jit.reviews WHERE request_id = :id ORDER BY at;
+SELECT ends_at - starts_at AS length, cardinality(approved_by) AS approved_by FROM jit.grants WHERE id = :id;
+SELECT details->'approved_by' AS approved_by FROM jit.events WHERE request_id = :id AND kind = 'approved';
+
 -- Bad input.
 \c - postgres
 SELECT jit.alter_scope('s', '{"approvers": [{"support_lead": 1}, {}]}'); \echo :SQLSTATE

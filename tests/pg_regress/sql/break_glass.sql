@@ -3,6 +3,7 @@
 SELECT jit.create_scope('s', '{"key_type": "int", "reason_pattern": "^T-[0-9]+", "break_glass": ["support"], "break_glass_max": "30 minutes",
                                "approvers": {"support_lead": 1}}');
 SELECT jit.create_scope('closed', '{"key_type": "int", "approvers": {"support_lead": 1}}');
+SELECT jit.create_scope('all', '{"key_type": "int", "allow_all_rows": true, "break_glass": ["support"], "approvers": {"support_lead": 1}}');
 SELECT jit.create_scope('whole', '{"break_glass": ["support"], "approvers": {"support_lead": 1}}');
 CREATE TABLE t AS SELECT k FROM generate_series(1, 10) k;
 ALTER TABLE t ENABLE ROW LEVEL SECURITY;
@@ -38,6 +39,7 @@ SELECT jit_break_glass('whole', 'all is lost') > 0 AS broken;
 SELECT jit_active('whole');
 SELECT jit_break_glass('whole', 'all is lost', '1'); \echo :SQLSTATE
 -- Only those named; login and acting role both.
+SELECT jit_break_glass('all', 'patient is bleeding'); \echo :SQLSTATE
 SELECT jit_break_glass('closed', 'patient is bleeding', '1'); \echo :SQLSTATE
 \c - frank
 SELECT jit_break_glass('s', 'patient is bleeding', '1'); \echo :SQLSTATE
