@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use pgrx::pg_sys::{self, TimestampTz};
 
 use super::slots;
-use crate::check::replica;
+use crate::check::{clock, replica};
 
 type Handler = unsafe extern "C-unwind" fn();
 
@@ -20,8 +20,6 @@ unsafe extern "C-unwind" {
     fn RegisterTimeout(id: c_int, handler: Handler) -> c_int;
     fn enable_timeout_at(id: c_int, at: TimestampTz);
     fn get_timeout_active(id: c_int) -> bool;
-    // gettimeofday(), as timeout.c itself reads it in its signal handler.
-    safe fn GetCurrentTimestamp() -> TimestampTz;
 }
 
 /// Whatever is not below USER_TIMEOUT, which differs between versions, asks RegisterTimeout() for a free one.
@@ -80,10 +78,11 @@ fn set_to(at: TimestampTz) {
     unsafe { enable_timeout_at(TIMER.load(Ordering::Relaxed), at) };
 }
 
-/// In the midst of anything: takes no lock, allocates nothing.
+/// In the midst of anything: takes no lock, allocates nothing. The clock is gettimeofday(), as in handle_sig_alarm() itself,
+/// and an atomic.
 unsafe extern "C-unwind" fn time_is_up() {
-    let clock = slots::look_at_the_clock(GetCurrentTimestamp());
-    if let Some(grant) = clock.over {
+    let found = slots::look_at_the_clock(clock::now());
+    if let Some(grant) = found.over {
         GRANT.store(grant, Ordering::Relaxed);
         PASSED.store(true, Ordering::Relaxed);
         // SAFETY: what StatementCancelHandler() (postgres.c) does; handle_sig_alarm() (timeout.c) has set the latch.
@@ -92,7 +91,7 @@ unsafe extern "C-unwind" fn time_is_up() {
             (&raw mut pg_sys::InterruptPending).write_volatile(1);
         }
     }
-    if let Some(next) = clock.next {
+    if let Some(next) = found.next {
         set_to(next);
     }
 }

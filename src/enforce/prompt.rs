@@ -6,7 +6,8 @@ use std::ffi::c_void;
 
 use pgrx::pg_sys::{self, SubTransactionId, TimestampTz};
 
-use super::slots::{self, Notice, Signal};
+use super::notice::Notice;
+use super::slots::{self, Signal};
 use crate::check;
 use crate::lifecycle::options::OnEnd;
 

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use pgrx::pg_sys::{self, LWLockMode, LWLockPadded, Oid, TimestampTz};
 
 use super::deadline;
+use super::notice::Notice;
 use crate::check::cache::Who;
 use crate::check::clock;
-use crate::errors::Refusal;
 use crate::lifecycle::options::OnEnd;
 
 /// Uses that a slot names. A transaction that has more of them could be using anything.
@@ -70,37 +70,6 @@ impl Signal {
             Signal::Terminate => libc::SIGTERM,
         }
     }
-}
-
-/// What the backend is to tell its user; C strings.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Notice {
-    pub message: [u8; 256],
-    pub detail: [u8; 512],
-    pub hint: [u8; 1024],
-}
-
-impl Notice {
-    pub fn of(refusal: Refusal) -> Self {
-        let [message, detail, hint] = refusal.into_texts();
-        Notice { message: c_string(&message), detail: c_string(&detail), hint: c_string(&hint) }
-    }
-}
-
-/// As much of the text as there is room for, whole characters, and a NUL behind it.
-fn c_string<const N: usize>(text: &str) -> [u8; N] {
-    let mut buffer = [0; N];
-    let fits = text
-        .char_indices()
-        .map(|(start, character)| start + character.len_utf8())
-        .take_while(|end| *end < N)
-        .last()
-        .unwrap_or(0);
-    for (to, from) in buffer.iter_mut().zip(text.bytes().take(fits)) {
-        *to = if from == 0 { b' ' } else { from };
-    }
-    buffer
 }
 
 /// All zeroes: a backend that uses nothing.
@@ -566,19 +535,6 @@ pub fn signal(seen: &Seen, signal: Signal, notice: &Notice) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn text(buffer: &[u8]) -> &str {
-        CStr::from_bytes_until_nul(buffer).ok().and_then(|text| text.to_str().ok()).unwrap_or("?")
-    }
-
-    #[test]
-    fn what_is_told_ends_with_a_whole_character() {
-        assert_eq!(text(&c_string::<8>("abc")), "abc");
-        assert_eq!(text(&c_string::<8>("abcdefgh")), "abcdefg");
-        assert_eq!(text(&c_string::<8>("abcdefé")), "abcdef");
-        assert_eq!(text(&c_string::<8>("")), "");
-        assert_eq!(text(&c_string::<8>("a\0b")), "a b");
-    }
 
     #[test]
     fn a_slot_names_each_use_once_and_says_when_there_are_more() {
