@@ -116,7 +116,7 @@ impl Owner {
     /// row of its result.
     ///
     /// Rules and roles must be seen as they are now: an old REPEATABLE READ snapshot must not
-    /// keep a lost approver role. The statement is planned once for each backend.
+    /// keep a lost approver role. The statement is planned once for each backend, for whatever values.
     pub fn query<T>(
         &self,
         sql: &'static str,
@@ -124,7 +124,19 @@ impl Owner {
         map: impl FnMut(&Row) -> T,
     ) -> Vec<T> {
         // SAFETY: takes a snapshot, which SPI copies (PushCopiedSnapshot()).
-        self.query_under(sql, args, map, false, || unsafe { pg_sys::GetLatestSnapshot() })
+        self.query_under(sql, args, map, GENERIC, false, || unsafe { pg_sys::GetLatestSnapshot() })
+    }
+
+    /// The first row of a statement for which it depends on the values which way is the best.
+    pub fn first_planned_each_time<T>(
+        &self,
+        sql: &'static str,
+        args: &[DatumWithOid<'_>],
+        map: impl FnMut(&Row) -> T,
+    ) -> Option<T> {
+        // SAFETY: as above.
+        let snapshot = || unsafe { pg_sys::GetLatestSnapshot() };
+        self.query_under(sql, args, map, CUSTOM, false, snapshot).into_iter().next()
     }
 
     /// The first row of a query on catalogs alone, under a catalog snapshot. That does not begin the
@@ -138,7 +150,7 @@ impl Owner {
         // SAFETY: registered, so that it stays; released at the end of the transaction at the latest.
         let snapshot =
             unsafe { pg_sys::RegisterSnapshot(pg_sys::GetCatalogSnapshot(pg_sys::RelationRelationId)) };
-        let found = self.query_under(sql, args, map, true, || snapshot);
+        let found = self.query_under(sql, args, map, GENERIC, true, || snapshot);
         // SAFETY: registered above.
         unsafe { pg_sys::UnregisterSnapshot(snapshot) };
         found.into_iter().next()
@@ -149,12 +161,13 @@ impl Owner {
         sql: &'static str,
         args: &[DatumWithOid<'_>],
         mut map: impl FnMut(&Row) -> T,
+        planning: u32,
         read_only: bool,
         snapshot: impl FnOnce() -> pg_sys::Snapshot,
     ) -> Vec<T> {
         // SAFETY: SPI is connected for the span of the closure; result rows are read inside it.
         Spi::connect_mut(|_| unsafe {
-            let plan = saved_plan(sql, args);
+            let plan = saved_plan(sql, args, planning);
             let mut values: Vec<pg_sys::Datum> = args
                 .iter()
                 .map(|arg| arg.datum().map_or(pg_sys::Datum::from(0), |d| d.sans_lifetime()))
@@ -254,9 +267,14 @@ thread_local! {
     static PLANS: RefCell<HashMap<&'static str, pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
 }
 
+/// Planned once: left alone, PostgreSQL plans each statement anew the first five times (choose_custom_plan(), plancache.c),
+/// which takes ten times as long as to run it, and few sessions ask more often.
+const GENERIC: u32 = pg_sys::CURSOR_OPT_GENERIC_PLAN;
+const CUSTOM: u32 = pg_sys::CURSOR_OPT_CUSTOM_PLAN;
+
 /// Plans are kept for the life of the backend; plancache.c plans them anew when what they
 /// refer to changes, an extension dropped and made again included.
-unsafe fn saved_plan(sql: &'static str, args: &[DatumWithOid<'_>]) -> pg_sys::SPIPlanPtr {
+unsafe fn saved_plan(sql: &'static str, args: &[DatumWithOid<'_>], planning: u32) -> pg_sys::SPIPlanPtr {
     if let Some(plan) = PLANS.with_borrow(|plans| plans.get(sql).copied()) {
         return plan;
     }
@@ -264,7 +282,12 @@ unsafe fn saved_plan(sql: &'static str, args: &[DatumWithOid<'_>]) -> pg_sys::SP
     let mut types: Vec<Oid> = args.iter().map(|arg| arg.oid()).collect();
     // SAFETY: SPI is connected; a kept plan lives in CacheMemoryContext.
     unsafe {
-        let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
+        let plan = pg_sys::SPI_prepare_cursor(
+            text.as_ptr(),
+            types.len() as i32,
+            types.as_mut_ptr(),
+            planning as i32,
+        );
         if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
             broken(sql, pg_sys::SPI_result).raise();
         }

@@ -100,7 +100,7 @@ pub fn end_all(
     kind: &'static str,
     reason: Option<&str>,
 ) -> i64 {
-    let ended = owner.first(
+    let ended = owner.first_planned_each_time(
         "WITH ended AS (
              INSERT INTO jit_private.endings (grant_id, at, kind, login, actor, reason)
              SELECT g.id, clock_timestamp(), $3, $4, $5, $6

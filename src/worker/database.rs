@@ -34,10 +34,12 @@ pub const PINNED: &[(&CStr, &CStr)] = &[
     (c"TimeZone", c"UTC"),
     (c"transform_null_equals", c"off"),
     // The queue-like tables are empty most of the time, and their statistics say anything. All
-    // statements are made for nested loops over indexes.
+    // statements are made for nested loops over indexes, each of which gives the order that is asked for.
     (c"enable_nestloop", c"on"),
     (c"enable_indexscan", c"on"),
     (c"enable_seqscan", c"off"),
+    (c"enable_bitmapscan", c"off"),
+    (c"enable_sort", c"off"),
     (c"enable_hashjoin", c"off"),
     (c"enable_mergejoin", c"off"),
     (c"max_parallel_workers_per_gather", c"0"),

@@ -15,11 +15,13 @@ use crate::check::{clock, replica};
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// The work that walks over everything alive is not done more often than this.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// The first of many events is announced at once, the others together: each announcement is a commit that waits for the disk.
+const ANNOUNCEMENTS: Duration = Duration::from_millis(20);
 /// How soon to look again at what was due and locked.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Microseconds until something is due; negative when it is overdue. Bounded, for the dates that
-/// arithmetic overflows on are valid dates.
+/// arithmetic overflows on are valid dates. OFFSET 0: it is needed in two places, and looked for once.
 const DEADLINE: &str = "
 SELECT (extract(epoch FROM greatest(least(d.at, c.now + interval '1 day'), c.now - interval '1 day') - c.now)
         * 1000000)::bigint
@@ -37,7 +39,7 @@ SELECT (extract(epoch FROM greatest(least(d.at, c.now + interval '1 day'), c.now
             (SELECT r.review_due FROM jit_private.requests r
               WHERE r.review_due IS NOT NULL AND r.reviewed_at IS NULL AND r.escalated_at IS NULL AND r.origin = jit.origin()
               ORDER BY r.review_due LIMIT 1)
-        ) AS at) d
+        ) AS at OFFSET 0) d
  WHERE d.at IS NOT NULL";
 
 /// The extension is gone.
@@ -61,6 +63,9 @@ pub struct Pass {
     find_deadline: Step,
     /// The server was a standby until now.
     has_followed: bool,
+    /// There was a full batch of what was due.
+    more_is_due: bool,
+    announcements: Throttle,
     /// Something happened that may need housekeeping.
     untidy: bool,
     housekeeping: Throttle,
@@ -127,6 +132,8 @@ impl Pass {
             follow: Step::new("follow renamed roles"),
             find_deadline: Step::new("find the next deadline"),
             has_followed: false,
+            more_is_due: false,
+            announcements: Throttle::new(ANNOUNCEMENTS),
             untidy: true,
             housekeeping: Throttle::new(HOUSEKEEPING),
             minute: Throttle::new(LONGEST_SLEEP),
@@ -150,29 +157,61 @@ impl Pass {
         if let Some(Some(again)) = wake.take(self.stop.attempt(|| enforcement.run()))? {
             wake.within(again);
         }
+        let expired = if self.more_is_due || self.is_anything_due(&mut wake)? {
+            self.end_what_is_due(&mut wake)?
+        } else {
+            0
+        };
+        let minute = self.minute.pass(Instant::now());
+        if minute {
+            wake.take(self.drop_stale.attempt(notify::drop_stale))?;
+        }
+        self.announce(&mut wake)?;
+        self.untidy |= nudged || expired > 0 || minute;
+        self.keep_house(&mut wake)?;
+        Ok(wake.0)
+    }
+
+    /// Mostly nothing is: what wakes the worker is that somebody has asked or approved. Then the look at the next deadline is all
+    /// that it takes. Yes, where that cannot be told.
+    fn is_anything_due(&mut self, wake: &mut Wake) -> Result<bool, Gone> {
+        let Some(deadline) = wake.take(self.find_deadline.attempt(next_deadline))? else { return Ok(true) };
+        let is_due = deadline.is_some_and(|micros| micros <= 0);
+        if !is_due {
+            self.wait_for(deadline, wake);
+        }
+        Ok(is_due)
+    }
+
+    /// Says how many grants have expired.
+    fn end_what_is_due(&mut self, wake: &mut Wake) -> Result<i64, Gone> {
         let expiry = &mut self.expiry;
         let expired = wake.count(self.expire.attempt(|| expiry.run()))?;
         shared::report(|status| status.ended += expired);
         wake.count(self.lapse.attempt(requests::lapse))?;
         wake.some(self.start.attempt(starts::start))?;
         wake.count(self.escalate.attempt(reviews::escalate))?;
-        let minute = self.minute.pass(Instant::now());
-        if minute {
-            wake.take(self.drop_stale.attempt(notify::drop_stale))?;
-        }
-        wake.count(self.send.attempt(notify::send))?;
-        self.untidy |= nudged || expired > 0 || minute;
-        self.keep_house(&mut wake)?;
-        if expired >= BATCH {
-            // There is more that is due. To look for it is to walk over all that has ended and has not been tidied away.
+        self.more_is_due = expired >= BATCH;
+        if self.more_is_due {
+            // To look for it is to walk over all that has ended and has not been tidied away.
             shared::report(|status| {
                 status.last_pass = clock::now();
                 status.next_deadline = status.last_pass;
             });
-        } else {
-            self.look_ahead(&mut wake)?;
+        } else if let Some(deadline) = wake.take(self.find_deadline.attempt(next_deadline))? {
+            self.wait_for(deadline, wake);
         }
-        Ok(wake.0)
+        Ok(expired)
+    }
+
+    fn announce(&mut self, wake: &mut Wake) -> Result<(), Gone> {
+        let now = Instant::now();
+        if let Some(wait) = self.announcements.too_early(now) {
+            wake.within(wait);
+        } else if wake.count(self.send.attempt(notify::send))? > 0 {
+            self.announcements.pass(now);
+        }
+        Ok(())
     }
 
     /// All that there is to do on a standby.
@@ -228,11 +267,9 @@ impl Pass {
         Ok(())
     }
 
-    /// Sleeps no longer than until the next deadline. What is overdue even now is locked by
-    /// somebody, or has come due during this pass.
-    fn look_ahead(&mut self, wake: &mut Wake) -> Result<(), Gone> {
-        let deadline = self.find_deadline.attempt(next_deadline);
-        let Some(deadline) = wake.take(deadline)? else { return Ok(()) };
+    /// No longer than until the deadline. What is overdue even after everything has been done is locked by somebody, or has come
+    /// due meanwhile.
+    fn wait_for(&mut self, deadline: Option<i64>, wake: &mut Wake) {
         let now = clock::now();
         shared::report(|status| {
             status.last_pass = now;
@@ -250,7 +287,6 @@ impl Pass {
             }
             None => self.overdue.succeeded(),
         }
-        Ok(())
     }
 }
 
