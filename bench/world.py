@@ -55,13 +55,12 @@ def create_database(server, name):
     server.execute(name, "CREATE EXTENSION jit_rls")
 
 
-def create_scope(server, dbname, name, key_type):
+def create_scope(server, dbname, name, key_type, limits='"max_pending": 1000000, "max_grants": 1000000, '):
     keys = f'"key_type": "{key_type}", ' if key_type else ""
     server.execute(
         dbname,
-        f"""SELECT jit.create_scope('{name}', '{{{keys}"approvers": {{"bench_approvers": 1}},
-                                                "default_duration": "{WINDOW}", "max_duration": "{WINDOW}",
-                                               "max_pending": 1000000, "max_grants": 1000000}}')""",
+        f"""SELECT jit.create_scope('{name}', '{{{keys}{limits}"approvers": {{"bench_approvers": 1}},
+                                                "default_duration": "{WINDOW}", "max_duration": "{WINDOW}"}}')""",
     )
 
 
