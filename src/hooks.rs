@@ -35,6 +35,8 @@ thread_local! {
     static FOREIGN_DEPTH: Cell<u32> = const { Cell::new(0) };
     /// When the client's message came that the counters belong to.
     static MESSAGE: Cell<pg_sys::TimestampTz> = const { Cell::new(0) };
+    /// When the transaction began in which the library was loaded.
+    static LOADED_IN: Cell<pg_sys::TimestampTz> = const { Cell::new(0) };
     /// How it was at the start of each open subtransaction.
     static AT_SAVEPOINT: RefCell<Vec<AtSavepoint>> = const { RefCell::new(Vec::new()) };
 }
@@ -61,6 +63,7 @@ pub fn init() {
         // get known. Only sets flags.
         if !pg_sys::process_shared_preload_libraries_in_progress {
             pg_sys::ResetPlanCache();
+            LOADED_IN.set(pg_sys::GetCurrentTransactionStartTimestamp());
         }
     }
 }
@@ -69,6 +72,12 @@ pub fn init() {
 /// no code block, procedure or trigger around it.
 pub fn at_top_of_statement() -> bool {
     EXECUTOR_DEPTH.get() == 1 && FOREIGN_DEPTH.get() == 0
+}
+
+/// Whether statements of the transaction at hand may have been analysed before there was a hook.
+pub fn may_have_missed_analysis() -> bool {
+    // SAFETY: reads a static of xact.c.
+    LOADED_IN.get() == unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }
 
 /// Parse analysis of whatever text. That of the client's own is known by the buffer that the text is in.
@@ -179,6 +188,8 @@ pub unsafe fn inside_executor(query: *mut pg_sys::QueryDesc, body: impl FnOnce()
     dependence::actor_may_have_changed();
     if foreign {
         back(&FOREIGN_DEPTH);
+    } else if EXECUTOR_DEPTH.get() == 0 && uses::any() && commit::writes() {
+        commit::come_first();
     }
     // SAFETY: the caller's promise.
     if uses::any() && unsafe { commit::fills_held_cursor(query) } {
@@ -226,9 +237,7 @@ unsafe extern "C-unwind" fn process_utility(
         // client's text. What DO, CALL, EXECUTE and FETCH run was written elsewhere or earlier.
         begin_message();
         dependence::actor_may_have_changed();
-        // FETCH may give out rows that were stored before, without a run of the executor.
-        let gives_rows = matches!((*node).type_, pg_sys::NodeTag::T_FetchStmt | pg_sys::NodeTag::T_CopyStmt);
-        if gives_rows && uses::any() {
+        if uses::any() && may_give_stored_rows(node) {
             uses::refuse_if_ended();
         }
         let foreign = !explains_the_clients_text(node);
@@ -241,10 +250,32 @@ unsafe extern "C-unwind" fn process_utility(
             run(statement, text, read_only_tree, context, params, environment, destination, completion);
         });
         after_utility(node);
+        if context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL
+            && uses::any()
+            && commit::writes()
+        {
+            commit::come_first();
+        }
         dependence::actor_may_have_changed();
         if foreign {
             back(&FOREIGN_DEPTH);
         }
+    }
+}
+
+/// FETCH may give out rows that were stored before, without a run of the executor. So may PL/pgSQL, which does not come by
+/// here for its own FETCH, where a cursor is open.
+unsafe fn may_give_stored_rows(node: *mut pg_sys::Node) -> bool {
+    unsafe extern "C-unwind" {
+        // Raw, since frames that a Rust panic must not reach call it: it walks over the portals, and raises nothing.
+        safe fn ThereAreNoReadyPortals() -> bool;
+    }
+    use pg_sys::NodeTag::*;
+    // SAFETY: a node's tag tells its type.
+    match unsafe { (*node).type_ } {
+        T_FetchStmt | T_CopyStmt => true,
+        T_DoStmt | T_CallStmt => !ThereAreNoReadyPortals(),
+        _ => false,
     }
 }
 

@@ -7,6 +7,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, Oid};
 
+use crate::check::invalidation;
 use crate::compat;
 use crate::errors::{Outcome, Refusal};
 use crate::settings;
@@ -35,7 +36,10 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// By the memberships of this moment: inside an open transaction whose statements need no new lock, nothing else would read
+    /// what others have committed.
     pub fn current() -> Self {
+        invalidation::accept();
         Identity { login: named(login()), actor: named(actor()) }
     }
 
@@ -74,11 +78,23 @@ pub fn actor() -> Oid {
     GetOuterUserId()
 }
 
+/// Whether what runs now was written by somebody else, and a maintenance command of this session's has come across it: ANALYZE,
+/// CREATE INDEX, REFRESH MATERIALIZED VIEW and autovacuum run index expressions and materialised views of other people in a
+/// security-restricted operation. It must not see what the session sees, who did not ask for it; nor must SECURITY DEFINER
+/// functions of the session's own, which it could call.
+#[inline(always)]
+pub fn is_lent_to_maintenance() -> bool {
+    InSecurityRestrictedOperation() && (GetUserId() != GetOuterUserId() || InLocalUserIdChange())
+}
+
 // Raw, since a policy asks for each row: they only read statics of miscinit.c and cannot raise,
 // so that the guard around pgrx's bindings would be for nothing.
 unsafe extern "C-unwind" {
     safe fn GetSessionUserId() -> Oid;
     safe fn GetOuterUserId() -> Oid;
+    safe fn GetUserId() -> Oid;
+    safe fn InSecurityRestrictedOperation() -> bool;
+    safe fn InLocalUserIdChange() -> bool;
 }
 
 /// The name of a role, or None when it does not exist.

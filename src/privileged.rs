@@ -94,7 +94,7 @@ impl Drop for Switched {
 }
 
 /// Settings that would change what our SQL means or how values become text.
-const PINNED: [(&CStr, &CStr); 7] = [
+const PINNED: [(&CStr, &CStr); 12] = [
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"DateStyle", c"ISO, YMD"),
     (c"IntervalStyle", c"postgres"),
@@ -102,6 +102,12 @@ const PINNED: [(&CStr, &CStr); 7] = [
     (c"standard_conforming_strings", c"on"),
     (c"transform_null_equals", c"off"),
     (c"plan_cache_mode", c"auto"),
+    // How the definition of a function is written, of which a hash is kept.
+    (c"quote_all_identifiers", c"off"),
+    (c"extra_float_digits", c"1"),
+    (c"bytea_output", c"hex"),
+    (c"xmlbinary", c"base64"),
+    (c"lc_monetary", c"C"),
 ];
 
 impl Owner {

@@ -1,9 +1,11 @@
 //! Statements on our tables by people who have no business there.
 //!
-//! LOCK TABLE, CREATE RULE, CREATE TRIGGER and REFERENCES lock a table, or wait to, before or without
+//! LOCK TABLE, CREATE RULE, CREATE TRIGGER, REFERENCES and, for members of pg_maintain, REINDEX and CLUSTER lock a table, or wait to, before or without
 //! a trigger of ours having a say, and hold up every ending as long as their transaction stays open.
 //! Most people cannot even name the tables, for want of USAGE on schema `jit_private`; members of
 //! pg_write_all_data can, and are stopped here. Works where the library is loaded: see the README.
+
+use std::ffi::CStr;
 
 use pgrx::PgList;
 use pgrx::pg_sys::{self, NodeTag, Oid, RangeVar};
@@ -44,8 +46,12 @@ pub fn check(node: *mut pg_sys::Node) {
                 check_elements((*table).tableElts);
             }
             NodeTag::T_AlterObjectDependsStmt => {
-                check_table((*node.cast::<pg_sys::AlterObjectDependsStmt>()).relation);
+                let depends = node.cast::<pg_sys::AlterObjectDependsStmt>();
+                check_table((*depends).relation);
+                check_extension((*depends).extname);
             }
+            NodeTag::T_ReindexStmt => check_table((*node.cast::<pg_sys::ReindexStmt>()).relation),
+            NodeTag::T_ClusterStmt => check_table((*node.cast::<pg_sys::ClusterStmt>()).relation),
             NodeTag::T_AlterTableStmt => {
                 let alter = node.cast::<pg_sys::AlterTableStmt>();
                 check_table((*alter).relation);
@@ -92,6 +98,21 @@ unsafe fn check_element(element: *mut pg_sys::Node) {
             _ => {}
         }
     }
+}
+
+/// ALTER ... DEPENDS ON EXTENSION takes AccessExclusiveLock on the extension, whose owner it does not ask for
+/// (ExecAlterObjectDependsStmt(), alter.c), and the worker holds on to the extension while it is at work.
+unsafe fn check_extension(name: *mut pg_sys::String) {
+    // SAFETY: the parser's String node, with a C string; an extension that there is not has nothing of ours.
+    unsafe {
+        if name.is_null() || pg_sys::superuser() || CStr::from_ptr((*name).sval) != c"jit_rls" {
+            return;
+        }
+    }
+    Refusal::not_allowed("nothing of yours can depend on jit_rls by ALTER ... DEPENDS ON EXTENSION")
+        .detail("That locks the extension, and would hold up revocations.")
+        .hint("Leave it out: what uses functions of jit_rls depends on them anyhow.")
+        .raise()
 }
 
 unsafe fn check_table(table: *mut RangeVar) {

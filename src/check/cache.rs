@@ -26,10 +26,12 @@ pub struct Who {
 }
 
 impl Who {
-    /// Parallel workers have their leader's: ParallelWorkerMain() (parallel.c) restores both.
+    /// Parallel workers have their leader's: ParallelWorkerMain() (parallel.c) restores all of it.
     #[inline(always)]
     pub fn now() -> Self {
-        Who { actor: identity::actor(), login: identity::login() }
+        // Then it is for nobody, and nobody holds anything.
+        let actor = if identity::is_lent_to_maintenance() { Oid::INVALID } else { identity::actor() };
+        Who { actor, login: identity::login() }
     }
 }
 

@@ -15,6 +15,46 @@ pub fn init() {
     unsafe { pg_sys::RegisterXactCallback(Some(transaction_changes), std::ptr::null_mut()) };
 }
 
+/// To be called when a statement of the client's own is done that has written. Before the callbacks of others at its commit
+/// there is a first look at its grants: postgres_fdw's commits elsewhere, which cannot be taken back, and those that are
+/// registered last are called first (RegisterXactCallback(), xact.c). The last look comes after them all the same.
+#[pg_guard]
+pub extern "C-unwind" fn come_first() {
+    // SAFETY: a client's statement is not carried out by a callback, so that nothing walks over the list.
+    unsafe {
+        pg_sys::UnregisterXactCallback(Some(first_look), std::ptr::null_mut());
+        pg_sys::RegisterXactCallback(Some(first_look), std::ptr::null_mut());
+    }
+}
+
+unsafe extern "C-unwind" fn first_look(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    if event == pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT
+        && !slots::is_parallel_worker()
+        && uses::any()
+        && writes()
+    {
+        uses::refuse_if_ended();
+    }
+}
+
+/// Whether the transaction has written something here.
+pub fn writes() -> bool {
+    unsafe extern "C-unwind" {
+        // Raw, after each statement: only reads a static of xact.c.
+        safe fn GetTopTransactionIdIfAny() -> pg_sys::TransactionId;
+    }
+    GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId
+}
+
+/// Does now what the commit would wait for after the last look: it truncates and drops temporary tables, on which another
+/// session of the same person can hold a lock for as long as it likes. CommitTransaction() (xact.c) does it again, and
+/// has the locks then.
+pub fn wait_for_locks() {
+    // SAFETY: at XACT_EVENT_PRE_COMMIT, which comes right before. What has been dropped is skipped, what is empty is
+    // truncated once more.
+    unsafe { pg_sys::PreCommit_on_commit_actions() };
+}
+
 /// Errors leave from the first two events only: there CommitTransaction() and PrepareTransaction() (xact.c) can
 /// still turn back.
 unsafe extern "C-unwind" fn transaction_changes(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
@@ -34,10 +74,9 @@ unsafe extern "C-unwind" fn transaction_changes(event: pg_sys::XactEvent::Type, 
 
 #[pg_guard]
 extern "C-unwind" fn before_commit() {
+    wait_for_locks();
     // What has only been read is with the client already, and nothing of it is kept.
-    // SAFETY: reads the state of the transaction.
-    let writes = unsafe { pg_sys::GetTopTransactionIdIfAny() } != pg_sys::InvalidTransactionId;
-    if writes {
+    if writes() {
         uses::refuse_if_ended();
     }
     if !slots::begin_commit() {

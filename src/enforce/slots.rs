@@ -9,7 +9,7 @@
 //! nobody who would read them.
 
 use std::ffi::{CStr, c_int};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, compiler_fence};
 
 use pgrx::pg_sys::{self, LWLockMode, LWLockPadded, Oid, TimestampTz};
 
@@ -363,11 +363,17 @@ pub fn begin_commit() -> bool {
     // SAFETY: only writes.
     unsafe {
         change(place, |slot| {
-            let stopped = slot.signal != Signal::None || deadline::passed().is_some();
-            if !stopped {
-                slot.phase = Phase::Committing;
+            if slot.signal != Signal::None {
+                return false;
             }
-            !stopped
+            // The timer of this process stops nothing from here on. So either it is over by now, or it sees this.
+            (&raw mut slot.phase).write_volatile(Phase::Committing);
+            compiler_fence(Ordering::SeqCst);
+            if deadline::passed().is_some() {
+                slot.phase = Phase::Open;
+                return false;
+            }
+            true
         })
     }
 }

@@ -1,8 +1,13 @@
 //! Values for SPI, each with the type its statement expects.
 
+use std::ffi::CStr;
+
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::{self, Oid};
 use pgrx::prelude::*;
+
+use crate::check::arguments::argument;
+use crate::errors::{Outcome, Refusal};
 
 /// An argument of the type that PostgreSQL has for `T`.
 pub fn value<'a, T: IntoDatum>(value: T) -> DatumWithOid<'a> {
@@ -32,4 +37,23 @@ pub fn roles<'a>(roles: &[Oid]) -> DatumWithOid<'a> {
 /// JSON as jsonb.
 pub fn json<'a>(json: serde_json::Value) -> DatumWithOid<'a> {
     value(pgrx::JsonB(json))
+}
+
+/// A jsonb argument of the call, counted from 0; None for NULL. Not by pgrx's own type, which panics over what jsonb can hold
+/// and serde_json does not read: numbers beyond those of float8, and very deep nesting.
+pub fn json_argument(
+    fcinfo: pg_sys::FunctionCallInfo,
+    number: usize,
+    what: &str,
+) -> Outcome<Option<serde_json::Value>> {
+    // SAFETY: fmgr calls the function with a jsonb or NULL there.
+    let text: Option<&CStr> = unsafe {
+        argument(fcinfo, number).and_then(|json| pgrx::direct_function_call(pg_sys::jsonb_out, &[Some(json)]))
+    };
+    let Some(text) = text else { return Ok(None) };
+    serde_json::from_str(&text.to_string_lossy()).map(Some).map_err(|error| {
+        Refusal::bad_value(format!("{what} cannot be read"))
+            .detail(format!("The JSON is too deep, or has a number that is too large: {error}."))
+            .hint("docs/approval.md lists the options; none of them needs that.")
+    })
 }

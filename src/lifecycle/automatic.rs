@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::args::value;
 use super::decision;
+use super::deliberate::Call;
 use super::pinned::{Answer, Pinned};
 use super::request::Request;
 use super::rule_change;
@@ -52,15 +53,31 @@ fn changed(pinned: &Pinned) -> String {
 }
 
 /// Approves the request if the scope's function says so. In every other case it waits for people.
-pub fn approve(owner: Owner, who: &Identity, scope: &Scope, request: i64) -> Outcome<(Owner, bool)> {
+///
+/// To ask is to decide then: whoever gets somebody to read a view of theirs must not get them a grant by it. See
+/// `super::deliberate`.
+pub fn approve(
+    owner: Owner,
+    who: &Identity,
+    scope: &Scope,
+    request: i64,
+    call: Call,
+) -> Outcome<(Owner, bool)> {
     let Some(pinned) = &scope.auto_approve else { return Ok((owner, false)) };
+    let deliberate = match call {
+        Call::Deliberate => true,
+        Call::Indirect => false,
+        Call::Unseen(refusal) => return Err(refusal),
+    };
     let request = Request::load(&owner, request)?;
     // Whoever can become its owner could have written it.
     let writers = members(&owner, pinned.owner_id());
     let serves_writer = writers
         .iter()
         .any(|writer| request.person.contains(writer) || identity::would_serve(*writer, request.grantee.id));
-    let (owner, answer) = if serves_writer {
+    let (owner, answer) = if !deliberate {
+        (owner, Err("It was not asked: the request was made inside a view, function, trigger or the like, and not by the client's own statement.".to_owned()))
+    } else if serves_writer {
         (owner, Err("It would serve the owner of the function.".to_owned()))
     } else {
         let (owner, answer) = pinned.ask::<bool>(owner, request.id)?;

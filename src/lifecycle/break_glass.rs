@@ -6,10 +6,13 @@ use pgrx::prelude::*;
 use serde_json::json;
 
 use super::args::{roles, timestamp, value};
-use super::request::{New, Request, checked_rows, checked_text, enabled, insert};
+use super::ask::enabled;
+use super::commit_in_time::{COMMIT_WITHIN, must_commit_before};
+use super::request::{New, Request, insert};
 use super::review::{self, Review};
 use super::rule_change::Changer;
 use super::rules::{Scope, all_belong};
+use super::wish::{checked_rows, checked_text};
 use super::{begin, deliberate, ending, grant, now, rule_change, span};
 use crate::audit::events::{Event, record};
 use crate::check::clock::timestamp_text;
@@ -99,6 +102,8 @@ fn break_glass(
     }
     let taken_at = now();
     let review_due = taken_at.saturating_add(scope.review_within);
+    // Nobody else sees it before, who changes the rules least of all.
+    must_commit_before(taken_at.saturating_add(COMMIT_WITHIN));
     let grantee = who.actor.clone();
     let new = New { key, all_rows, grantee, reason, duration, starts_at: None, extends: None };
     let id = insert(&owner, &who, &scope, &new, taken_at, Some(review_due)).ok_or_else(|| {
@@ -142,13 +147,17 @@ fn judge(
     let comment = checked_text("a comment", comment)?;
     let owner = Owner::enter()?;
     let request = Request::load_locked(&owner, id)?;
-    let Some(scope) = Scope::by_id(&owner, request.scope_id) else {
-        return Err(Refusal::wrong_state(format!("scope \"{}\" has been dropped", request.scope))
-            .hint("There are no approvers any more who could review it."));
-    };
+    let live = Scope::by_id(&owner, request.scope_id);
+    let dropped = live.is_none();
+    let scope = live.or_else(|| Scope::of_record(&owner, request.scope_id));
+    let scope = scope.ok_or_else(|| crate::errors::unknown_request(id))?;
     // To find it unjustified, they are as good as anybody whom it serves: see `review::may_approve`.
     let may = if justified { review::may_approve } else { review::may_deny };
     let by = review::logged(may(&request, &scope, &who), &request, &who, "review")?;
+    if dropped {
+        return Err(Refusal::wrong_state(format!("scope \"{}\" has been dropped", request.scope))
+            .hint("Its rules, and its approvers, are no more: what is on record stays as it is."));
+    }
     if justified {
         let changers = rule_change::lately(&owner, &scope.name);
         let allowed = rule_change::check(&changers, &who.person(), &scope.name, "justifies nothing");

@@ -3,15 +3,22 @@
 use pgrx::pg_sys::Oid;
 use serde_json::{Value, json};
 
+use super::commit_in_time::{COMMIT_WITHIN, must_commit_before};
 use super::request::Request;
 use super::rule_change::{self, Changer};
 use super::rules::Scope;
-use super::{extend, grant, limits};
+use super::{extend, grant, limits, now};
 use crate::audit::events::{Event, record};
 use crate::check::clock::timestamp_text;
 use crate::errors::Outcome;
 use crate::identity::Identity;
 use crate::privileged::Owner;
+
+/// A yes is committed soon, and before the request lapses: as long as its transaction is open, nobody can say no, and who
+/// changes the rules is not kept from what is being approved.
+pub fn must_commit_soon(request: &Request) {
+    must_commit_before(now().saturating_add(COMMIT_WITHIN).min(request.lapses_at));
+}
 
 /// A yes that suffices.
 pub struct Approval<'a> {
@@ -34,6 +41,7 @@ pub fn approved(
     scope: &Scope,
     approval: Approval<'_>,
 ) -> Outcome<()> {
+    must_commit_soon(request);
     let Approval { by, duration, mut approved_by, changers, mut details } = approval;
     for served in [&request.person[..], &[request.grantee.id]] {
         rule_change::check(&changers, served, &scope.name, "is served by nothing that is approved")?;

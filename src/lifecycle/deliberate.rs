@@ -23,11 +23,13 @@ const MARK: i32 = 1 << 30;
 /// ClanguageId of pg_language.dat, which pgrx's bindings lack.
 const LANGUAGE_C: u32 = 13;
 
-/// The C symbols of what must be called deliberately.
-const DECIDING: [&CStr; 7] = [
+/// The C symbols of what must be called deliberately; of the requests, those that a function is to approve.
+const DECIDING: [&CStr; 9] = [
     c"jit_approve_wrapper",
     c"jit_deny_wrapper",
     c"jit_break_glass_wrapper",
+    c"jit_request_wrapper",
+    c"jit_extend_wrapper",
     c"jit_review_wrapper",
     c"jit_create_scope_wrapper",
     c"jit_alter_scope_wrapper",
@@ -151,6 +153,32 @@ pub fn check(fcinfo: pg_sys::FunctionCallInfo, function: &CStr) -> Outcome<()> {
             )));
     }
     Ok(())
+}
+
+/// How a function was called that need not be, but decides something if it is.
+pub enum Call {
+    Deliberate,
+    /// By the client's own statement as it seems, which was analysed before the library was loaded. The error says to send it
+    /// again.
+    Unseen(Refusal),
+    /// By what somebody else may have written.
+    Indirect,
+}
+
+/// Asked before the guard switches to the owner.
+pub fn how_called(fcinfo: pg_sys::FunctionCallInfo, function: &CStr) -> Call {
+    match check(fcinfo, function) {
+        Ok(()) => Call::Deliberate,
+        // SAFETY: reads a static of miscinit.c.
+        Err(refusal)
+            if !unsafe { pg_sys::InLocalUserIdChange() }
+                && hooks::at_top_of_statement()
+                && hooks::may_have_missed_analysis() =>
+        {
+            Call::Unseen(refusal)
+        }
+        Err(_) => Call::Indirect,
+    }
 }
 
 fn is_marked(fcinfo: pg_sys::FunctionCallInfo) -> bool {

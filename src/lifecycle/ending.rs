@@ -5,8 +5,9 @@ use pgrx::prelude::*;
 use serde_json::json;
 
 use super::args::{optional, value};
-use super::request::{Request, checked_text};
+use super::request::Request;
 use super::rules::Scope;
+use super::wish::checked_text;
 use super::{begin, now, scope, session};
 use crate::audit::events::{Event, committed_durably, record};
 use crate::enforce::{prompt, slots};

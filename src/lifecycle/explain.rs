@@ -213,6 +213,9 @@ fn subject(
 }
 
 fn explain(name: Option<&str>, key: Option<&str>, grantee: Option<Oid>) -> Outcome<Vec<Reason>> {
+    if identity::is_lent_to_maintenance() {
+        return Err(super::restricted(c"jit_explain()"));
+    }
     let who = Identity::current();
     let name = name.ok_or_else(|| null_argument("jit_explain", "scope"))?;
     let owner = Owner::enter()?;

@@ -1,15 +1,17 @@
 //! Asking for more time: a request of its own, by whose approval the same grant gets longer.
 
 use pgrx::datum::Interval;
-use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::{self, Oid};
 use pgrx::prelude::*;
 
 use super::args::{roles, timestamp, value};
+use super::ask::submit;
 use super::commit_in_time::must_commit_before;
 use super::ending::check_live;
-use super::request::{New, Request, check_may_ask, checked_reason, submit};
+use super::request::{New, Request};
 use super::rules::Scope;
-use super::{begin, now, rule_change, span};
+use super::wish::{check_may_ask, checked_reason};
+use super::{begin, deliberate, now, rule_change, span};
 use crate::enforce::prompt;
 use crate::errors::{Outcome, Refusal, null_argument, settle};
 use crate::privileged::Owner;
@@ -56,8 +58,14 @@ pub fn lengthen(
     Ok(ends)
 }
 
-fn extend(id: Option<i64>, duration: Option<Interval>, reason: Option<&str>) -> Outcome<i64> {
+fn extend(
+    fcinfo: pg_sys::FunctionCallInfo,
+    id: Option<i64>,
+    duration: Option<Interval>,
+    reason: Option<&str>,
+) -> Outcome<i64> {
     let who = begin(c"jit_extend()")?;
+    let call = deliberate::how_called(fcinfo, c"jit_extend");
     who.refuse_shared()?;
     let id = id.ok_or_else(|| null_argument("jit_extend", "request"))?;
     let duration = duration.ok_or_else(|| null_argument("jit_extend", "duration"))?;
@@ -118,10 +126,15 @@ fn extend(id: Option<i64>, duration: Option<Interval>, reason: Option<&str>) -> 
         starts_at: None,
         extends: Some(id),
     };
-    submit(owner, &who, &scope, new)
+    submit(owner, &who, &scope, new, call)
 }
 
 #[pg_extern(sql = false)]
-fn jit_extend(request: Option<i64>, duration: Option<Interval>, reason: Option<&str>) -> i64 {
-    settle(extend(request, duration, reason))
+fn jit_extend(
+    request: Option<i64>,
+    duration: Option<Interval>,
+    reason: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> i64 {
+    settle(extend(fcinfo, request, duration, reason))
 }

@@ -4,6 +4,7 @@
 //! (`crate::privileged`), and writes the event of a change in the transaction of the change.
 
 pub mod args;
+mod ask;
 mod automatic;
 mod break_glass;
 pub mod commit_in_time;
@@ -26,6 +27,7 @@ mod scope;
 mod session;
 mod span;
 mod stages;
+mod wish;
 
 use std::ffi::CStr;
 
@@ -42,16 +44,18 @@ fn begin(function: &CStr) -> Outcome<Identity> {
     // SAFETY: reads a static. An index expression or a materialised view of somebody else's runs
     // like this under a superuser's ANALYZE, autovacuum or REFRESH, as the session of that superuser.
     if unsafe { pg_sys::InSecurityRestrictedOperation() } {
-        return Err(Refusal::not_allowed(format!(
-            "{} cannot be used inside a security-restricted operation",
-            function.to_string_lossy()
-        ))
-        .detail(
-            "Maintenance commands run index expressions and materialised views of other people like this.",
-        )
-        .hint("Call it in a statement of its own."));
+        return Err(restricted(function));
     }
     Ok(Identity::current())
+}
+
+fn restricted(function: &CStr) -> Refusal {
+    Refusal::not_allowed(format!(
+        "{} cannot be used inside a security-restricted operation",
+        function.to_string_lossy()
+    ))
+    .detail("Maintenance commands run index expressions and materialised views of other people like this.")
+    .hint("Call it in a statement of its own.")
 }
 
 /// The clock of the database, in microseconds since 2000-01-01 UTC.

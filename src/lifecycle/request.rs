@@ -1,23 +1,20 @@
 //! Requests: somebody's wish, pending until it is approved, denied, cancelled, lapsed or closed.
 
-use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone};
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::{self, Oid};
 use pgrx::prelude::*;
 use serde_json::json;
 
 use super::args::{json as json_arg, optional, roles, timestamp, value};
-use super::rules::{self, Frozen, Scope};
-use super::{automatic, begin, limits, now, rule_change, span};
+use super::rules::{Frozen, Scope};
+use super::{begin, now};
 use crate::audit::events::{Event, committed_durably, record};
-use crate::check::clock::timestamp_text;
+use crate::check::invalidation;
 use crate::errors::{Outcome, Refusal, null_argument, settle, unknown_request};
 use crate::identity::{self, Identity, Role};
 use crate::origin;
 use crate::privileged::{Owner, Row};
 use crate::worker;
-
-/// Longest reason or comment, in bytes.
-const LONGEST_REASON: usize = 4_096;
 
 /// A request as it stands.
 pub struct Request {
@@ -65,6 +62,8 @@ impl Request {
     /// Waits for a decision that is under way, then loads what it left.
     pub fn load_locked(owner: &Owner, id: i64) -> Outcome<Request> {
         owner.run("SELECT 1 FROM jit_private.requests r WHERE r.id = $1 FOR NO KEY UPDATE", &[value(id)]);
+        // Memberships may have changed while it waited.
+        invalidation::accept();
         Request::load(owner, id)
     }
 
@@ -157,77 +156,6 @@ fn from_row(row: &Row) -> Request {
     }
 }
 
-/// A reason or comment that can be put on record: some text, in one line.
-pub fn checked_text(what: &str, text: Option<&str>) -> Outcome<String> {
-    let text = text.map(str::trim).filter(|text| !text.is_empty());
-    let Some(text) = text else {
-        return Err(Refusal::bad_value(format!("{what} is needed"))
-            .hint("Say in a few words why, for those who decide and for the record."));
-    };
-    if text.len() > LONGEST_REASON {
-        return Err(Refusal::bad_value(format!("{what} has {} bytes", text.len()))
-            .hint(format!("At most {LONGEST_REASON} bytes are kept; refer to a ticket for the rest.")));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(Refusal::bad_value(format!("{what} has control characters"))
-            .hint("Write it in one line, without line breaks and tabs."));
-    }
-    Ok(text.to_string())
-}
-
-/// Whether a reason matches a scope's pattern.
-pub fn matches_pattern(owner: &Owner, reason: &str, pattern: &str) -> bool {
-    owner.first("SELECT $1 ~ $2", &[value(reason), value(pattern)], |row| row.must(1)).unwrap_or(false)
-}
-
-/// What a request asks for, as it was given.
-struct Wish<'a> {
-    scope: Option<&'a str>,
-    reason: Option<&'a str>,
-    key: Option<&'a str>,
-    duration: Option<Interval>,
-    grantee: Option<Oid>,
-    starts_at: Option<i64>,
-    all_rows: Option<bool>,
-}
-
-fn ask(wish: Wish<'_>) -> Outcome<i64> {
-    let who = begin(c"jit_request()")?;
-    who.refuse_shared()?;
-    let name = wish.scope.ok_or_else(|| null_argument("jit_request", "scope"))?;
-    let owner = Owner::enter()?;
-    let scope = enabled(&owner, name, &who)?;
-    let person = who.person();
-    rule_change::check(&rule_change::lately(&owner, &scope.name), &person, &scope.name, "does not ask")?;
-    let reason = checked_reason(&owner, &scope, wish.reason)?;
-    let grantee = checked_grantee(&scope, &who, wish.grantee)?;
-    let all_rows = wish.all_rows.ok_or_else(|| null_argument("jit_request", "all_rows"))?;
-    let (key, all_rows) = checked_rows(&scope, wish.key, all_rows)?;
-    let duration = match &wish.duration {
-        Some(duration) => span::checked("the duration", duration, scope.max_duration)?,
-        None => scope.default_duration,
-    };
-    if let Some(starts_at) = wish.starts_at {
-        check_start(starts_at, now(), scope.max_ahead)?;
-    }
-    submit(
-        owner,
-        &who,
-        &scope,
-        New { key, all_rows, grantee, reason, duration, starts_at: wish.starts_at, extends: None },
-    )
-}
-
-/// The scope of that name, if it can be asked for.
-pub fn enabled(owner: &Owner, name: &str, who: &Identity) -> Outcome<Scope> {
-    let scope = rules::required(owner, name, who)?;
-    if scope.enabled {
-        return Ok(scope);
-    }
-    Err(Refusal::wrong_state(format!("scope \"{}\" is disabled", scope.name))
-        .hint("An admin can enable it with jit.alter_scope()."))
-}
-
 /// A request that has passed all checks of what it asks for.
 pub struct New {
     pub key: Option<String>,
@@ -237,43 +165,6 @@ pub struct New {
     pub duration: i64,
     pub starts_at: Option<i64>,
     pub extends: Option<i64>,
-}
-
-/// Puts it before the approvers, if limits and the scope's own function allow it; or has it approved at once by the
-/// scope's other function. Returns its id.
-pub fn submit(owner: Owner, who: &Identity, scope: &Scope, new: New) -> Outcome<i64> {
-    let person = who.person();
-    lapse_own(&owner, scope, &person, new.grantee.id);
-    let wish = limits::Wish { person: &person, key: new.key.as_deref(), all_rows: new.all_rows };
-    limits::check_asking(&owner, scope, &wish)?;
-    if new.extends.is_none() {
-        limits::check_holding(&owner, scope, new.grantee.id)?;
-    }
-    let Some(id) = insert(&owner, who, scope, &new, now(), None) else {
-        return Err(already_asked(&owner, scope, &person, &new));
-    };
-    let mut details = json!({
-        "key": new.key, "all_rows": new.all_rows, "grantee": new.grantee.name, "reason": new.reason,
-        "duration": span::text(new.duration), "starts_at": new.starts_at.map(timestamp_text),
-    });
-    if let Some(extends) = new.extends {
-        details["extends"] = json!(extends);
-    }
-    let stages = scope.slots.iter().map(|slot| slot.stage).max().unwrap_or(0);
-    if stages > 1 {
-        details["stage"] = json!(1);
-        details["stages"] = json!(stages);
-    }
-    record(&owner, who, Event { kind: "requested", request: Some(id), scope: &scope.name, details });
-    let owner = automatic::validate(owner, scope, id)?;
-    let (_owner, approved) = automatic::approve(owner, who, scope, id)?;
-    if scope.slots.is_empty() && !approved {
-        Refusal::bad_value(format!("nobody can approve request {id}"))
-            .detail(format!("Scope \"{}\" names no approvers.", scope.name))
-            .hint("An admin can name them with jit.alter_scope().")
-            .warn();
-    }
-    Ok(id)
 }
 
 /// Writes it down, pending, or as approved where it is one that needs a review by then. None: the same is pending.
@@ -324,168 +215,6 @@ pub fn insert(
     )
 }
 
-pub fn checked_reason(owner: &Owner, scope: &Scope, reason: Option<&str>) -> Outcome<String> {
-    let reason = checked_text("a reason", reason)?;
-    if let Some(pattern) = &scope.reason_pattern
-        && !matches_pattern(owner, &reason, pattern)
-    {
-        return Err(Refusal::bad_value("the reason is not of the form that the scope asks for")
-            .detail(format!("It must match the regular expression {pattern}."))
-            .hint("Write it again in that form."));
-    }
-    Ok(reason)
-}
-
-/// Oneself, or a group that one belongs to; either must be allowed to ask.
-fn checked_grantee(scope: &Scope, who: &Identity, grantee: Option<Oid>) -> Outcome<Role> {
-    let id = grantee.unwrap_or(who.actor.id);
-    // regrole takes any number: '999999'::regrole is no role.
-    let Some(name) = identity::role_name(id) else {
-        return Err(Refusal::unknown(format!("there is no role {}", id.to_u32()))
-            .hint("grantee takes the name of a role, as in grantee => 'oncall'."));
-    };
-    if identity::is_shared_login(id) {
-        return Err(Refusal::not_allowed(format!(
-            "\"{name}\" is a login that many people share, it can hold no grant"
-        ))
-        .hint("Ask for the role of the person, or for a group."));
-    }
-    let grantee = Role { id, name };
-    check_may_ask(scope, who, &grantee)?;
-    Ok(grantee)
-}
-
-/// Whether this session may ask for a grant to that role now.
-pub fn check_may_ask(scope: &Scope, who: &Identity, grantee: &Role) -> Outcome<()> {
-    let (id, name) = (grantee.id, &grantee.name);
-    if !identity::qualifies(who.actor.id, id) {
-        return Err(Refusal::not_allowed(format!("\"{}\" does not belong to \"{name}\"", who.actor.name))
-            .detail("One asks for oneself or for a group one belongs to.")
-            .hint("Leave grantee out of jit_request() to ask for yourself."));
-    }
-    if !scope.may_ask(&who.person()) || !scope.may_ask(&[id]) {
-        let asking: Vec<&str> = scope.requesters.iter().flatten().map(|(name, _)| name.as_str()).collect();
-        return Err(Refusal::not_allowed(format!("\"{name}\" may not ask for scope \"{}\"", scope.name))
-            .detail(format!("Its requesters are: {}.", asking.join(", ")))
-            .hint("Login, acting role and grantee must each belong to one of them; RESET ROLE if you have changed your role."));
-    }
-    Ok(())
-}
-
-/// The key in its canonical form, or all rows said in so many words.
-pub fn checked_rows(scope: &Scope, key: Option<&str>, all_rows: bool) -> Outcome<(Option<String>, bool)> {
-    let name = &scope.name;
-    match (scope.key_type, key, all_rows) {
-        (None, Some(_), _) => Err(Refusal::bad_value(format!("scope \"{name}\" has no keys"))
-            .hint("Leave key out: a grant of this scope is for all of it.")),
-        // A scope without keys has nothing narrower than all of it.
-        (None, None, _) => Ok((None, true)),
-        (Some(_), Some(_), true) => {
-            Err(Refusal::bad_value("key and all_rows exclude each other").hint("Leave one of them out."))
-        }
-        (Some(key_type), Some(key), false) => Ok((Some(key_type.canonical(key)?), false)),
-        (Some(_), None, true) if scope.allow_all_rows => Ok((None, true)),
-        (Some(key_type), None, true) => {
-            Err(Refusal::bad_value(format!("scope \"{name}\" gives no access to all rows"))
-                .hint(format!("Name the key of the rows, as in key => {}.", key_type.example())))
-        }
-        (Some(key_type), None, false) => {
-            let refusal = Refusal::bad_value(format!("scope \"{name}\" needs a key"));
-            let example = key_type.example();
-            Err(if scope.allow_all_rows {
-                refusal.hint(format!("Write key => {example}, or all_rows => true if every row is meant."))
-            } else {
-                refusal.hint(format!("Write, for example, key => {example}."))
-            })
-        }
-    }
-}
-
-fn check_start(starts_at: i64, now: i64, max_ahead: i64) -> Outcome<()> {
-    // Also refuses infinity, which is the greatest and the least number.
-    if starts_at < now {
-        return Err(Refusal::bad_value("starts_at lies in the past")
-            .hint("Leave it out to start when the request is approved."));
-    }
-    if starts_at > now.saturating_add(max_ahead) {
-        return Err(Refusal::bad_value(format!("starts_at lies more than {} ahead", span::text(max_ahead)))
-            .hint("Ask nearer to the time."));
-    }
-    Ok(())
-}
-
-/// Own requests that only wait for the worker to be marked as lapsed must not stand in the way of a
-/// new one. What is locked, another session of the same person is marking: two of them would else wait for each other.
-fn lapse_own(owner: &Owner, scope: &Scope, person: &[Oid], grantee: Oid) {
-    let person = person.first().copied().unwrap_or(Oid::INVALID);
-    // Mostly there is none, and looking costs a third of what writing to nothing does.
-    let any = owner.first(
-        "SELECT true FROM jit_private.requests r
-          WHERE r.person[1] = $1 AND r.grantee_id = $2 AND r.scope_id = $3 AND r.state = 'pending' AND r.person <> '{}'
-            AND (r.epoch <> $4 OR r.origin <> $5 OR r.lapses_at <= clock_timestamp())
-          LIMIT 1",
-        &[
-            value(person),
-            value(grantee),
-            value(scope.id),
-            value(scope.epoch),
-            value(origin::current().to_string()),
-        ],
-        |row| row.must::<bool>(1),
-    );
-    if any.is_none() {
-        return;
-    }
-    owner.run(
-        "WITH due AS MATERIALIZED (
-             SELECT r.id FROM jit_private.requests r
-              WHERE r.person[1] = $1 AND r.grantee_id = $2 AND r.scope_id = $3 AND r.state = 'pending'
-                AND r.person <> '{}'
-                AND (r.epoch <> $4 OR r.origin <> $5 OR r.lapses_at <= clock_timestamp())
-                FOR NO KEY UPDATE SKIP LOCKED),
-         lapsed AS (
-             UPDATE jit_private.requests r
-                SET state = CASE WHEN r.epoch = $4 AND r.origin = $5 THEN 'lapsed' ELSE 'closed' END,
-                    decided_at = clock_timestamp()
-              WHERE r.id = ANY (ARRAY (SELECT d.id FROM due d))
-             RETURNING r.id, r.scope, r.state),
-         events AS (
-             INSERT INTO jit_private.events (at, kind, request_id, scope, details)
-             SELECT clock_timestamp(), l.state, l.id, l.scope, '{}' FROM lapsed l RETURNING id)
-         INSERT INTO jit_private.outbox (event_id) SELECT e.id FROM events e WHERE $6",
-        &[
-            value(person),
-            value(grantee),
-            value(scope.id),
-            value(scope.epoch),
-            value(origin::current().to_string()),
-            value(worker::preloaded()),
-        ],
-    );
-}
-
-fn already_asked(owner: &Owner, scope: &Scope, person: &[Oid], new: &New) -> Refusal {
-    let same = owner.first(
-        "SELECT r.id FROM jit_private.requests r
-          WHERE r.person[1] = $1 AND r.grantee_id = $2 AND r.scope_id = $3 AND r.all_rows = $4
-            AND r.key IS NOT DISTINCT FROM $5 AND r.extends IS NOT DISTINCT FROM $6 AND r.state = 'pending'",
-        &[
-            value(person.first().copied().unwrap_or(Oid::INVALID)),
-            value(new.grantee.id),
-            value(scope.id),
-            value(new.all_rows),
-            optional(new.key.clone()),
-            optional(new.extends),
-        ],
-        |row| row.must::<i64>(1),
-    );
-    match same {
-        Some(id) => Refusal::wrong_state(format!("request {id} asks for the same and is pending"))
-            .hint(format!("Wait for it, or take it back with jit_cancel({id}).")),
-        None => Refusal::wrong_state("the same has been asked for at this moment").hint("Try again."),
-    }
-}
-
 /// Closes what is pending in a scope that has been disabled or dropped. Rows that somebody holds
 /// locked are left to the worker: they belong to the old epoch and cannot be approved any more.
 pub fn close_scope(owner: &Owner, who: &Identity, scope: i32, why: &str) {
@@ -533,45 +262,6 @@ fn cancel(id: Option<i64>) -> Outcome<()> {
 }
 
 #[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments)] // the SQL interface
-fn jit_request(
-    scope: Option<&str>,
-    reason: Option<&str>,
-    key: Option<&str>,
-    duration: Option<Interval>,
-    grantee: Option<Oid>,
-    starts_at: Option<TimestampWithTimeZone>,
-    all_rows: Option<bool>,
-) -> i64 {
-    let starts_at = starts_at.map(pg_sys::TimestampTz::from);
-    settle(ask(Wish { scope, reason, key, duration, grantee, starts_at, all_rows }))
-}
-
-#[pg_extern(sql = false)]
 fn jit_cancel(request: Option<i64>) {
     settle(cancel(request));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_are_one_line_of_text() {
-        assert_eq!(checked_text("a reason", Some("  refund #981 ")).unwrap(), "refund #981");
-        for bad in [None, Some(""), Some(" \n"), Some("a\nb"), Some("a\u{7}"), Some("a\u{85}b")] {
-            assert!(checked_text("a reason", bad).is_err(), "{bad:?}");
-        }
-        assert!(checked_text("a reason", Some(&"é".repeat(2_048))).is_ok());
-        assert!(checked_text("a reason", Some(&"é".repeat(2_049))).is_err());
-    }
-
-    #[test]
-    fn starts_lie_ahead_but_not_far() {
-        assert!(check_start(10, 10, 100).is_ok());
-        assert!(check_start(110, 10, 100).is_ok());
-        for bad in [9, 111, i64::MAX, i64::MIN] {
-            assert!(check_start(bad, 10, 100).is_err(), "{bad}");
-        }
-    }
 }

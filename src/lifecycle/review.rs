@@ -6,10 +6,11 @@ use pgrx::prelude::*;
 use serde_json::json;
 
 use super::args::{optional, roles, value};
-use super::request::{Request, checked_text};
+use super::request::Request;
 use super::rule_change::{self, Changer};
 use super::rules::{Entitlement, Scope};
 use super::stages::{Progress, Slot, Vote, progress_today};
+use super::wish::checked_text;
 use super::{begin, decision, deliberate, ending, span};
 use crate::audit::events::{Event, record};
 use crate::errors::{Outcome, Refusal, log, null_argument, settle};
@@ -54,16 +55,18 @@ pub fn may_deny(request: &Request, scope: &Scope, who: &Identity) -> Outcome<Ent
         let mut approvers: Vec<&str> = scope.slots.iter().map(|slot| slot.role.as_str()).collect();
         approvers.sort_unstable();
         approvers.dedup();
+        let approvers = if approvers.is_empty() { "nobody".to_string() } else { approvers.join(", ") };
+        // What a request is about is nothing for those who could not ask for it.
+        let named = if scope.may_ask(&who.person()) {
+            format!("Approvers of scope \"{}\" are: {approvers}.", scope.name)
+        } else {
+            "You are none of its approvers.".to_string()
+        };
         return Err(Refusal::not_allowed(format!("you may not decide on request {id}"))
             .detail(format!(
-                "Approvers of scope \"{}\" are: {}. Login and acting role must both belong to one of them; being a superuser or an admin does not count.",
-                scope.name,
-                if approvers.is_empty() { "nobody".to_string() } else { approvers.join(", ") }
+                "{named} Login and acting role must both belong to one of them; being a superuser or an admin does not count."
             ))
-            .hint(format!(
-                "SELECT * FROM {} shows what you may decide; RESET ROLE if you have changed your role.",
-                if request.break_glass { "jit.pending_reviews" } else { "jit.pending" }
-            )));
+            .hint("jit.pending and jit.pending_reviews show what you may decide; RESET ROLE if you have changed your role."));
     }
     Ok(by)
 }
@@ -252,12 +255,12 @@ fn decidable(
     may: fn(&Request, &Scope, &Identity) -> Outcome<Entitlement>,
 ) -> Outcome<(Request, Scope, Entitlement)> {
     let request = Request::load_locked(owner, id)?;
-    let Some(scope) = Scope::by_id(owner, request.scope_id) else {
-        request.check_pending(None)?;
-        return Err(crate::errors::unknown_request(id));
-    };
+    let live = Scope::by_id(owner, request.scope_id);
+    let dropped = live.is_none();
+    let scope = live.or_else(|| Scope::of_record(owner, request.scope_id));
+    let scope = scope.ok_or_else(|| crate::errors::unknown_request(id))?;
     let by = logged(may(&request, &scope, who), &request, who, what)?;
-    request.check_pending(Some(&scope))?;
+    request.check_pending(Some(&scope).filter(|_| !dropped))?;
     Ok((request, scope, by))
 }
 
@@ -347,6 +350,7 @@ fn approve(
 
     let progress = progress(&slots, &yeses, &request, &changers);
     if !progress.is_complete() {
+        decision::must_commit_soon(&request);
         let mut details = json!({
             "comment": comment, "as": by.roles, "through": by.paths, "filled": progress.filled, "needed": progress.needed,
             "duration": shortened.map(span::text),

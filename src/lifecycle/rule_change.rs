@@ -4,15 +4,12 @@
 use pgrx::pg_sys::Oid;
 
 use super::args::{roles, timestamp, value};
-use super::commit_in_time::must_commit_before;
+use super::commit_in_time::{COMMIT_WITHIN, must_commit_before};
 use super::now;
 use crate::check::clock::timestamp_text;
 use crate::errors::{Outcome, Refusal};
 use crate::identity::{self, Identity};
 use crate::privileged::Owner;
-
-/// A change of rules is committed within this time of being made; in microseconds.
-const COMMIT_WITHIN: i64 = 60_000_000;
 
 /// Notes it, for as long as a request may have been pending under the rules of before or may be under the new ones.
 pub fn note(owner: &Owner, who: &Identity, scope: &str, longest_pending: i64) {

@@ -8,11 +8,11 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
-use super::args::{json as json_arg, optional, value};
+use super::args::{json as json_arg, json_argument, optional, value};
 use super::options::Options;
 use super::pinned::{self, Pinned};
 use super::rules::Scope;
-use super::{begin, deliberate, ending, request, rule_change, span};
+use super::{begin, deliberate, ending, request, rule_change, span, wish};
 use crate::audit::events::{Event, record};
 use crate::errors::{Outcome, Refusal, null_argument, settle, shown};
 use crate::identity::{self, Identity};
@@ -148,7 +148,7 @@ fn role_of_option(option: &str, name: &str) -> Outcome<Oid> {
 fn check_pattern(owner: &Owner, pattern: Option<&str>) -> Outcome<()> {
     let Some(pattern) = pattern else { return Ok(()) };
     let wrong = PgTryBuilder::new(std::panic::AssertUnwindSafe(|| {
-        request::matches_pattern(owner, "", pattern);
+        wish::matches_pattern(owner, "", pattern);
         None
     }))
     .catch_when(PgSqlErrorCode::ERRCODE_INVALID_REGULAR_EXPRESSION, |error| match error {
@@ -254,11 +254,12 @@ fn valid_name(name: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'))
 }
 
-fn create(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, options: Option<Value>) -> Outcome<()> {
+fn create(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>) -> Outcome<()> {
     let who = begin(c"jit.create_scope()")?;
     deliberate::check(fcinfo, c"jit.create_scope")?;
     who.refuse_shared()?;
     let name = name.ok_or_else(|| null_argument("jit.create_scope", "name"))?;
+    let options = json_argument(fcinfo, 1, "the options")?;
     let mut options = Options::parse(options.ok_or_else(|| null_argument("jit.create_scope", "options"))?)?;
     if !valid_name(name) {
         return Err(Refusal::bad_value("this is no name for a scope")
@@ -307,12 +308,13 @@ fn create(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, options: Option<
     Ok(())
 }
 
-fn alter(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, changes: Option<Value>) -> Outcome<()> {
+fn alter(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>) -> Outcome<()> {
     let who = begin(c"jit.alter_scope()")?;
     deliberate::check(fcinfo, c"jit.alter_scope")?;
     who.refuse_shared()?;
     let name = name.ok_or_else(|| null_argument("jit.alter_scope", "name"))?;
-    let changes = changes.ok_or_else(|| null_argument("jit.alter_scope", "changes"))?;
+    let changes = json_argument(fcinfo, 1, "the changes")?
+        .ok_or_else(|| null_argument("jit.alter_scope", "changes"))?;
     let owner = Owner::enter()?;
     lock(&owner, name);
     let scope = required_for_admin(&owner, name)?;
@@ -336,6 +338,9 @@ fn alter(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>, changes: Option<V
         return Err(Refusal::wrong_state(format!("the key_type of scope \"{name}\" cannot change any more"))
             .detail("Access to it has been asked for; keys on record would come to mean other rows.")
             .hint("Make a new scope with the other key_type."));
+    }
+    if new.on_end < old.on_end {
+        check_not_served(&owner, &who, &scope)?;
     }
     let functions = functions(&owner, &who, &new, Some((&scope, &changes)))?;
     let difference = old.difference(&new);
@@ -410,6 +415,29 @@ fn drop(fcinfo: pg_sys::FunctionCallInfo, name: Option<&str>) -> Outcome<()> {
     Ok(())
 }
 
+/// A weaker `on_end` is at once for what is live: it is not weakened by those whom it would spare.
+fn check_not_served(owner: &Owner, who: &Identity, scope: &Scope) -> Outcome<()> {
+    let holders = owner.query(
+        "SELECT min(g.id), g.grantee_id FROM jit_private.grants g
+          WHERE g.scope_id = $1 AND g.tidied_at IS NULL AND g.ends_at > clock_timestamp()
+            AND NOT EXISTS (SELECT FROM jit_private.endings e WHERE e.grant_id = g.id)
+          GROUP BY g.grantee_id",
+        &[value(scope.id)],
+        |row| (row.must::<i64>(1), row.must::<Oid>(2)),
+    );
+    let person = who.person();
+    let serves = |grantee: Oid| person.iter().any(|role| identity::would_serve(*role, grantee));
+    match holders.into_iter().find(|(_, grantee)| serves(*grantee)) {
+        None => Ok(()),
+        Some((id, _)) => Err(Refusal::not_allowed(format!("the grant of request {id} could serve yourself"))
+            .detail(format!(
+                "A weaker on_end of scope \"{}\" would spare your own statements when it ends.",
+                scope.name
+            ))
+            .hint(format!("Give it back with jit_release({id}) first, or let another admin do it."))),
+    }
+}
+
 /// Changes of one scope by several admins follow one another. Requesters and approvers never
 /// take this lock, so that none of them can hold up a kill switch.
 fn lock(owner: &Owner, name: &str) {
@@ -428,13 +456,13 @@ fn stop(owner: &Owner, who: &Identity, scope: &Scope, kind: &'static str) {
 }
 
 #[pg_extern(sql = false)]
-fn jit_create_scope(name: Option<&str>, options: Option<pgrx::JsonB>, fcinfo: pg_sys::FunctionCallInfo) {
-    settle(create(fcinfo, name, options.map(|options| options.0)));
+fn jit_create_scope(name: Option<&str>, fcinfo: pg_sys::FunctionCallInfo) {
+    settle(create(fcinfo, name));
 }
 
 #[pg_extern(sql = false)]
-fn jit_alter_scope(name: Option<&str>, changes: Option<pgrx::JsonB>, fcinfo: pg_sys::FunctionCallInfo) {
-    settle(alter(fcinfo, name, changes.map(|changes| changes.0)));
+fn jit_alter_scope(name: Option<&str>, fcinfo: pg_sys::FunctionCallInfo) {
+    settle(alter(fcinfo, name));
 }
 
 #[pg_extern(sql = false)]

@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use super::args::value;
 use super::rules::Scope;
 use super::{break_glass, review};
+use crate::check::invalidation;
 use crate::errors::{Outcome, settle};
 use crate::identity::{self, Identity};
 use crate::privileged::Owner;
@@ -32,6 +33,9 @@ fn is_auditor(owner: &Owner, who: &Identity) -> bool {
 }
 
 fn oversees(scope: i32) -> Outcome<bool> {
+    if identity::is_lent_to_maintenance() {
+        return Ok(false);
+    }
     let who = Identity::current();
     let owner = Owner::enter()?;
     let approves = Scope::by_id(&owner, scope).is_some_and(|scope| !scope.entitles(&who).is_none());
@@ -113,25 +117,30 @@ fn jit_whoami() -> TableIterator<
 
 #[pg_extern(sql = false)]
 fn jit_person() -> Vec<Oid> {
-    Identity::current().person()
+    if identity::is_lent_to_maintenance() { Vec::new() } else { Identity::current().person() }
 }
 
 #[pg_extern(sql = false)]
 fn jit_held_roles() -> Vec<Oid> {
     let actor = identity::actor();
-    if identity::is_shared_login(actor) { Vec::new() } else { identity::inherited_roles(actor) }
+    invalidation::accept();
+    if identity::is_shared_login(actor) || identity::is_lent_to_maintenance() {
+        Vec::new()
+    } else {
+        identity::inherited_roles(actor)
+    }
 }
 
 #[pg_extern(sql = false)]
 fn jit_may_decide(request: Option<i64>) -> bool {
-    let Some(id) = request else { return false };
+    let Some(id) = request.filter(|_| !identity::is_lent_to_maintenance()) else { return false };
     let who = Identity::current();
     settle(Owner::enter().map(|owner| review::could_approve(&owner, &who, id)))
 }
 
 #[pg_extern(sql = false)]
 fn jit_may_review(request: Option<i64>) -> bool {
-    let Some(id) = request else { return false };
+    let Some(id) = request.filter(|_| !identity::is_lent_to_maintenance()) else { return false };
     let who = Identity::current();
     settle(Owner::enter().map(|owner| break_glass::could_review(&owner, &who, id)))
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::prelude::*;
 
-use super::{preloaded, shared};
+use super::{preloaded, shared, stay_out};
 use crate::check::replica;
 
 /// Whether the transaction at hand wants the worker to look.
@@ -64,6 +64,9 @@ unsafe extern "C-unwind" fn transaction_ends(
     // Portals and subtransactions release their resources with is_top_level = false.
     if phase != pg_sys::ResourceReleasePhase::RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level {
         return;
+    }
+    if !is_commit {
+        stay_out::after_failure();
     }
     if WANTED_EVERYWHERE.swap(false, Ordering::Relaxed) && is_commit {
         shared::nudge_all();

@@ -73,12 +73,21 @@ pub struct Pass {
     overdue: Backoff,
 }
 
-/// When to wake up, as the steps find out.
-struct Wake(Duration);
+/// When to wake up, as the steps find out. A moment, since the steps that follow take their time.
+struct Wake(Instant);
 
 impl Wake {
+    fn new() -> Self {
+        Wake(Instant::now() + LONGEST_SLEEP)
+    }
+
     fn within(&mut self, wait: Duration) {
-        self.0 = self.0.min(wait);
+        self.0 = self.0.min(Instant::now() + wait);
+    }
+
+    /// How long until then.
+    fn sleep(&self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
     }
 
     /// The result of the step, if it has one.
@@ -143,11 +152,11 @@ impl Pass {
 
     /// Does everything that is due. Returns how long the worker may sleep.
     pub fn run(&mut self, nudged: bool) -> Result<Duration, Gone> {
-        let mut wake = Wake(LONGEST_SLEEP);
+        let mut wake = Wake::new();
         if replica::in_recovery() {
             self.has_followed = true;
             self.follow(&mut wake)?;
-            return Ok(wake.0);
+            return Ok(wake.sleep());
         }
         if std::mem::replace(&mut self.has_followed, false) {
             database::pin(database::PINNED);
@@ -169,7 +178,7 @@ impl Pass {
         self.announce(&mut wake)?;
         self.untidy |= nudged || expired > 0 || minute;
         self.keep_house(&mut wake)?;
-        Ok(wake.0)
+        Ok(wake.sleep())
     }
 
     /// Mostly nothing is: what wakes the worker is that somebody has asked or approved. Then the look at the next deadline is all
@@ -298,28 +307,41 @@ fn next_deadline() -> Result<Option<i64>, Stop> {
 mod tests {
     use super::*;
 
+    /// To the second: the clock goes on.
+    fn seconds(wake: &Wake) -> u64 {
+        (wake.sleep() + Duration::from_millis(500)).as_secs()
+    }
+
     #[test]
     fn the_nearest_moment_wins() {
-        let mut wake = Wake(LONGEST_SLEEP);
+        let mut wake = Wake::new();
+        assert_eq!(seconds(&wake), LONGEST_SLEEP.as_secs());
         wake.within(Duration::from_secs(5));
         wake.within(Duration::from_secs(7));
-        assert_eq!(wake.0, Duration::from_secs(5));
+        assert_eq!(seconds(&wake), 5);
         assert!(wake.take(Outcome::<()>::Later(Duration::from_secs(2))).is_ok());
-        assert_eq!(wake.0, Duration::from_secs(2));
+        assert_eq!(seconds(&wake), 2);
+    }
+
+    #[test]
+    fn what_takes_its_time_is_not_added_to_the_sleep() {
+        let mut wake = Wake::new();
+        wake.within(Duration::from_secs(1));
+        wake.0 -= Duration::from_secs(2);
+        assert_eq!(wake.sleep(), Duration::ZERO);
     }
 
     #[test]
     fn a_full_batch_means_that_there_is_more() {
-        let mut wake = Wake(LONGEST_SLEEP);
+        let mut wake = Wake::new();
         assert!(matches!(wake.count(Outcome::Done(BATCH - 1)), Ok(4_999)));
-        assert_eq!(wake.0, LONGEST_SLEEP);
+        assert_eq!(seconds(&wake), LONGEST_SLEEP.as_secs());
         assert!(wake.count(Outcome::Done(BATCH)).is_ok());
-        assert_eq!(wake.0, Duration::ZERO);
+        assert_eq!(wake.sleep(), Duration::ZERO);
     }
 
     #[test]
     fn nothing_goes_on_without_the_extension() {
-        let mut wake = Wake(LONGEST_SLEEP);
-        assert!(wake.take(Outcome::<()>::Gone).is_err());
+        assert!(Wake::new().take(Outcome::<()>::Gone).is_err());
     }
 }

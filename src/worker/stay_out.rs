@@ -37,6 +37,10 @@ pub fn before_utility(statement: *mut pg_sys::Node) {
     if database == Oid::INVALID || database == own || !compat::owns_database(database, user) {
         return;
     }
+    // SAFETY: reads the state of the transaction. DROP DATABASE, SET TABLESPACE and CREATE DATABASE are refused there.
+    if unsafe { pg_sys::IsTransactionBlock() && (*statement).type_ != NodeTag::T_RenameStmt } {
+        return;
+    }
     // SAFETY: reads the clock.
     let until = unsafe { pg_sys::GetCurrentTimestamp() } + STAY_OUT.as_micros() as i64;
     KEPT_EMPTY.store(database.to_u32(), Ordering::Relaxed);
@@ -82,13 +86,18 @@ pub fn after_utility(statement: *mut pg_sys::Node) {
                 shared::nudge_all();
             }
             NodeTag::T_RenameStmt | NodeTag::T_AlterDatabaseStmt | NodeTag::T_CreatedbStmt => {
-                let database = KEPT_EMPTY.swap(0, Ordering::Relaxed);
-                if database != 0 {
-                    shared::come_back(Oid::from(database));
-                }
+                after_failure();
             }
             _ => {}
         }
+    }
+}
+
+/// To be called when a transaction has failed, and with it the command.
+pub fn after_failure() {
+    let database = KEPT_EMPTY.swap(0, Ordering::Relaxed);
+    if database != 0 {
+        shared::come_back(Oid::from(database));
     }
 }
 

@@ -19,6 +19,9 @@ pub const BATCH: i64 = 5_000;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// DROP EXTENSION is a matter of moments. How often a step finds the extension locked before it complains.
+const DOUBTS: u32 = 3;
+
 /// Why a step did not do its work.
 pub enum Stop {
     /// The extension is not there any more.
@@ -106,6 +109,8 @@ pub struct Step {
     meaning: &'static str,
     backoff: Backoff,
     complaints: Throttle,
+    /// How often in a row the extension was locked.
+    doubts: u32,
 }
 
 /// What became of a step.
@@ -123,6 +128,7 @@ impl Step {
             meaning: "It tries again by itself. Until then access ends as it should; only the record of it is late.",
             backoff: Backoff::new(SECOND, MINUTE),
             complaints: Throttle::new(MINUTE),
+            doubts: 0,
         }
     }
 
@@ -133,6 +139,7 @@ impl Step {
             meaning,
             backoff: Backoff::new(Duration::from_millis(100), SECOND),
             complaints: Throttle::new(MINUTE),
+            doubts: 0,
         }
     }
 
@@ -141,26 +148,37 @@ impl Step {
         if let Some(wait) = self.backoff.too_early(Instant::now()) {
             return Outcome::Later(wait);
         }
-        match run() {
+        let outcome = run();
+        self.doubts = if matches!(outcome, Err(Stop::InDoubt)) { self.doubts.saturating_add(1) } else { 0 };
+        match outcome {
             Ok(result) => {
                 self.backoff.succeeded();
                 Outcome::Done(result)
             }
             Err(Stop::Gone) => Outcome::Gone,
-            Err(Stop::InDoubt) => Outcome::Later(SECOND),
+            Err(Stop::InDoubt) => {
+                if self.doubts >= DOUBTS {
+                    self.complain(Failure {
+                        code: PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+                        message: "somebody keeps the extension jit_rls locked".to_owned(),
+                    });
+                }
+                Outcome::Later(SECOND)
+            }
             Err(Stop::Failed(failure)) => {
                 let now = Instant::now();
                 let until = self.backoff.failed(now);
-                shared::report(|status| status.set_error(clock::now(), &failure.message));
-                if self.complaints.pass(now) {
-                    self.complain(failure);
-                }
+                self.complain(failure);
                 Outcome::Later(until - now)
             }
         }
     }
 
-    fn complain(&self, failure: Failure) {
+    fn complain(&mut self, failure: Failure) {
+        shared::report(|status| status.set_error(clock::now(), &failure.message));
+        if !self.complaints.pass(Instant::now()) {
+            return;
+        }
         ErrorReport::new(
             failure.code,
             format!("jit_rls worker could not {}: {}", self.purpose, failure.message),

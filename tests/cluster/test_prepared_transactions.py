@@ -38,15 +38,23 @@ def prepare(cluster, user, db, statement, params):
 APPROVE, REVOKE = "SELECT jit_approve(%s)", "SELECT jit_revoke(%s, 'done')"
 
 
-def test_approve_and_revoke(cluster, db, readers):
-    for finish in ("ROLLBACK PREPARED 'x'", "COMMIT PREPARED 'x'"):
-        request = cluster.request(db)
-        assert prepare(cluster, "bob", db, APPROVE, [request]) == "approved"
-        assert readers() == {None}
-        cluster.execute(finish, dbname=db)
-        assert readers() == {True if finish.startswith("COMMIT") else None}
-        if finish.startswith("ROLLBACK"):
-            cluster.execute("SELECT jit_cancel(%s)", "alice", db, [request])
+def test_a_yes_is_not_prepared(cluster, db, readers):
+    """It would wait for as long as somebody likes: past the time when the request lapses, with everybody's no behind it."""
+    request = cluster.request(db)
+    with pytest.raises(psycopg.errors.FeatureNotSupported, match="approved a request"):
+        prepare(cluster, "bob", db, APPROVE, [request])
+    assert readers() == {None}
+    cluster.execute("SELECT jit_deny(%s, 'no')", "dave", db, [request])
+    # The first of two as well.
+    cluster.create_scope(db, "two", approvers={"support_lead": 2})
+    request = cluster.request(db, "two")
+    with pytest.raises(psycopg.errors.FeatureNotSupported, match="approved a request"):
+        prepare(cluster, "bob", db, APPROVE, [request])
+    cluster.execute("SELECT jit_deny(%s, 'no')", "dave", db, [request])
+
+
+def test_revoke(cluster, db, readers):
+    request = cluster.grant(db)
     for finish in ("ROLLBACK PREPARED 'x'", "COMMIT PREPARED 'x'"):
         prepare(cluster, "bob", db, REVOKE, [request])
         assert readers() == {True}
@@ -92,17 +100,21 @@ def test_a_prepared_revocation_holds_up_nobody_elses(cluster, db, readers):
 
 
 def test_several_acts_in_one_transaction(cluster, db, readers):
-    """A grant and its ending: it never serves."""
-    request = cluster.request(db)
+    """Endings, and a no."""
+    granted = [cluster.grant(db), cluster.grant(db, key="5")]
+    denied = cluster.request(db, key="3")
     with cluster.connect("bob", db) as bob:
         bob.execute("BEGIN")
-        bob.execute(APPROVE, [request])
-        bob.execute(REVOKE, [request])
+        for request in granted:
+            bob.execute(REVOKE, [request])
+        bob.execute("SELECT jit_deny(%s, 'no')", [denied])
         bob.execute("PREPARE TRANSACTION 'x'")
         # What comes after it in the same session is a transaction of its own.
         assert bob.execute("SELECT count(*) FROM jit.pending").fetchone() == (1,)
+    assert readers() == {True}
     cluster.execute("COMMIT PREPARED 'x'", dbname=db)
     assert readers() == {None}
+    assert cluster.value("SELECT state FROM jit.requests WHERE id = %s", dbname=db, params=[denied]) == "denied"
 
 
 def test_a_prepared_release_holds_up_nobody(cluster, db, readers):
@@ -122,35 +134,25 @@ def test_a_prepared_release_holds_up_nobody(cluster, db, readers):
     assert readers() == {None}
 
 
-def test_approval_prepared_while_the_scope_is_disabled(cluster, db, readers):
-    request = cluster.request(db)
-    prepare(cluster, "bob", db, APPROVE, [request])
-    admin = cluster.connect(dbname=db, options="-c lock_timeout=1s")
-    admin.execute("SELECT jit.alter_scope('s', '{\"enabled\": false}')")
-    admin.execute("SELECT jit.alter_scope('s', '{\"enabled\": true}')")
-    cluster.execute("COMMIT PREPARED 'x'", dbname=db)
-    assert readers() == {None}
-    ended = "SELECT kind FROM jit.endings WHERE grant_id = %s"
-    wait_until(lambda: cluster.value(ended, dbname=db, params=[request]) == "scope disabled", "its ending is on record")
-
-
 def test_worker_learns_of_it(cluster, db):
-    """Notifications, and the end of a grant that was made like this, come in time."""
+    """Notifications come, and who uses what has ended like this is stopped."""
+    cluster.create_scope(db, "severe", on_end="terminate")
+    cluster.execute("CREATE TABLE t AS SELECT 1 AS k", dbname=db)
+    cluster.execute("ALTER TABLE t ENABLE ROW LEVEL SECURITY", dbname=db)
+    cluster.execute("CREATE POLICY jit ON t USING (jit_active('severe', k)); GRANT SELECT ON t TO PUBLIC", dbname=db)
+    request = cluster.grant(db, "severe")
     listener = cluster.connect("frank", db)
     listener.execute("LISTEN jit_rls")
-    request = cluster.request(db, duration="1 second")
-    prepare(cluster, "bob", db, APPROVE, [request])
+    alice = cluster.connect("alice", db)
+    alice.execute("BEGIN")
+    assert alice.execute("SELECT count(*) FROM t").fetchone() == (1,)
+    prepare(cluster, "bob", db, REVOKE, [request])
+    assert alice.execute("SELECT count(*) FROM t").fetchone() == (1,)
     cluster.execute("COMMIT PREPARED 'x'", dbname=db)
-    kinds = []
-    for notification in listener.notifies(timeout=15):
-        kinds.append(json.loads(notification.payload)["kind"])
-        if kinds[-1] == "expired":
-            break
-    assert kinds[-2:] == ["approved", "expired"]
-    late = cluster.value(
-        "SELECT e.at - g.ends_at FROM jit.events e JOIN jit.grants g ON g.id = e.request_id WHERE e.kind = 'expired'", dbname=db
-    )
-    assert late.total_seconds() < 1
+    told = (json.loads(n.payload) for n in listener.notifies(timeout=15))
+    assert any(n["kind"] == "revoked" and n["request"] == request for n in told)
+    gone = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+    wait_until(lambda: cluster.value(gone, params=[alice.info.backend_pid]) == 0, "her session is ended")
 
 
 def test_prepared_before_a_restart(new_cluster):

@@ -113,6 +113,22 @@ def test_a_statement_that_was_prepared_before_can_be_sent_again(cluster, db):
     assert b"approved" in [result.get_value(0, 0) for result in results if result.ntuples], results[-1].error_message.decode()
 
 
+@pytest.mark.parametrize("how", [{}, {"prepare": True}, {"binary": True}], ids=str)
+def test_first_use_in_a_session_is_a_request_that_a_function_approves(cluster, db, how):
+    """Not left to people, who would have to be found: refused, and approved when it is sent again."""
+    cluster.execute("CREATE FUNCTION public.yes(jit.requests) RETURNS boolean LANGUAGE sql AS 'SELECT true'", dbname=db)
+    cluster.create_scope(db, "auto", auto_approve="public.yes", max_total="9 hours")
+    alice = cluster.connect("alice", db)
+    [request] = decide(alice, "SELECT jit_request('auto', 'refund', key => '1')", **how)
+    state = "SELECT state FROM jit.requests WHERE id = %s"
+    assert cluster.value(state, dbname=db, params=[request]) == "approved"
+    alice = cluster.connect("alice", db)
+    [extension] = decide(alice, "SELECT jit_extend(%s, '1 hour', 'longer')", request, **how)
+    assert cluster.value(state, dbname=db, params=[extension]) == "approved"
+    # Where people decide, nobody is asked to send anything again.
+    assert cluster.connect("alice", db).execute("SELECT jit_request('s', 'refund', key => '1') > 0").fetchone() == (True,)
+
+
 def test_session_preload_libraries_load_it_in_time(cluster, db):
     cluster.execute("ALTER ROLE bob SET session_preload_libraries = 'jit_rls'")
     try:

@@ -192,6 +192,41 @@ def test_who_may_not_drop_a_database_does_not_send_its_worker_away(cluster, db):
     assert cluster.worker(db) == pid
 
 
+def test_a_command_that_fails_does_not_keep_the_worker_away(cluster, db):
+    """Its owner may send the worker away, for the moment that a command takes which works."""
+    cluster.execute(f"GRANT CREATE ON DATABASE {db} TO frank; ALTER DATABASE {db} OWNER TO frank")
+    pid = has_worker(cluster, db)
+    elsewhere = cluster.connect("frank")
+    for command in (f"DROP DATABASE {db}", f"ALTER DATABASE {db} SET TABLESPACE pg_default", f"CREATE DATABASE mine TEMPLATE {db}"):
+        elsewhere.execute("BEGIN")
+        with pytest.raises(psycopg.Error):
+            elsewhere.execute(command)
+        elsewhere.execute("ROLLBACK")
+    assert cluster.worker(db) == pid
+    # Of those that fail later, the worker is back long before the ten seconds are over that it stays out otherwise.
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        elsewhere.execute(f"ALTER DATABASE {db} RENAME TO mine")
+    started = time.monotonic()
+    wait_until(lambda: cluster.worker(db), "the worker is back")
+    assert time.monotonic() - started < 5
+
+
+def test_who_locks_the_extension_is_told_of(cluster, db):
+    """A superuser can do so. Nothing waits for that, and it does not go unnoticed."""
+    cluster.create_scope(db)
+    has_worker(cluster, db)
+    locking = cluster.connect(dbname=db)
+    locking.execute("BEGIN")
+    locking.execute("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    locking.execute("ALTER FUNCTION f() DEPENDS ON EXTENSION jit_rls")
+    request = cluster.grant(db, duration="1 second")
+    last_error = "SELECT last_error FROM jit.worker_status"
+    wait_until(lambda: "keeps the extension jit_rls locked" in (cluster.value(last_error, dbname=db) or ""), "the status tells of it")
+    locking.execute("ROLLBACK")
+    ended = "SELECT count(*) FROM jit.endings WHERE grant_id = %s"
+    wait_until(lambda: cluster.value(ended, dbname=db, params=[request]) == 1, "the ending is on record")
+
+
 def test_reload(cluster, db):
     pid = has_worker(cluster, db)
     launcher = cluster.launcher()

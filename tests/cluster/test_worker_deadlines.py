@@ -207,9 +207,10 @@ def test_thousands_that_came_due_while_the_server_was_down(new_cluster):
 
 def test_thousands_of_which_the_first_is_locked(cluster, db):
     """The batches go on behind it; it comes once it is free."""
-    multiply(cluster, db, due_in="0 seconds")
+    multiply(cluster, db, due_in="6 seconds")
     with cluster.connect(dbname=db, autocommit=False) as blocker:
         blocker.execute("SELECT FROM jit_private.grants WHERE id = 1000001 FOR UPDATE")
+        assert blocker.execute("SELECT at > clock_timestamp() FROM due").fetchone() == (True,), "locked too late"
         cluster.request(db, key="-2")
         wait_until(lambda: events(cluster, db, "expired") == MANY - 1, "all others on record", timeout=60)
     all_on_record(cluster, db)

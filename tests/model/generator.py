@@ -110,7 +110,7 @@ class Generator:
         """Who qualifies by some membership, mostly; whether they may is for the model to say."""
         roles, scope = self.model.roles, request and request.scope
         if scope and self.rng.random() < 0.75:
-            approvers = [h for h in PEOPLE if self.model.is_approver(scope, [roles.numbers[h]]) and roles.numbers[h] not in request.person]
+            approvers = [h for h in PEOPLE if self.model.has_approved(scope, [roles.numbers[h]]) and roles.numbers[h] not in request.person]
             if approvers:
                 return self.acting(self.rng.choice(approvers))
         return self.somebody()

@@ -174,8 +174,12 @@ class Model:
         """Login and actor both, to one and the same role."""
         return bool(person) and any(all(self.roles.qualifies(m, role) for m in person) for role in roles)
 
+    def has_approved(self, scope, person):
+        """An approver, or one of a scope that has been dropped, when it was."""
+        return self.entitled(person, self.approver_roles(scope))
+
     def is_approver(self, scope, person):
-        return not scope.dropped and self.entitled(person, self.approver_roles(scope))
+        return not scope.dropped and self.has_approved(scope, person)
 
     def changed_rules(self, scope, roles):
         return any(name == scope.name and until >= self.now and set(roles) & people for name, people, until in self.changes)
@@ -216,12 +220,12 @@ class Model:
         refuse(self.no_decider(request, person) | {
             "grant would serve the approver": any(self.roles.would_serve(m, request.grantee) for m in person)
         })
-        refuse({"no longer pending": request.state != "pending"})
+        refuse({"no longer pending": request.state != "pending" or request.scope.dropped})
 
     def no_decider(self, request, person):
         return {
             "own request": bool(set(person) & set(request.person)),
-            "not an approver": not self.is_approver(request.scope, person),
+            "not an approver": not self.has_approved(request.scope, person),
         }
 
     def hindrances(self, request, person, at):
@@ -441,8 +445,6 @@ class Model:
     def plan_approve(self, who, request, duration):
         person, actor = self.person(who)
         asked = self.known(request)
-        # Of a scope that is gone, everybody is told so.
-        refuse({"no longer pending": asked.scope.dropped})
         self.refuse_a_yes(asked, person)
         at = self.progress(asked, asked.yeses)
         refuse(self.hindrances(asked, person, at) | {
@@ -486,9 +488,8 @@ class Model:
         person, _ = self.person(who)
         refuse({"a reason is needed": not reason})
         asked = self.known(request)
-        refuse({"no longer pending": asked.scope.dropped})
         refuse(self.no_decider(asked, person))
-        refuse({"no longer pending": asked.state != "pending"})
+        refuse({"no longer pending": asked.state != "pending" or asked.scope.dropped})
         return Plan(then=lambda _: self.decide(asked, "denied"))
 
     def plan_cancel(self, who, request):
@@ -501,11 +502,11 @@ class Model:
         person, _ = self.person(who)
         refuse({"a reason is needed": not reason})
         asked = self.known(request)
-        refuse({"scope has been dropped": asked.scope.dropped})
         # To find it unjustified, everybody else who decides is good enough.
         refuse(self.no_decider(asked, person) | {
             "grant would serve the approver": justified and any(self.roles.would_serve(m, asked.grantee) for m in person)
         })
+        refuse({"scope has been dropped": asked.scope.dropped})
         refuse({"who changed the rules takes no part": justified and self.changed_rules(asked.scope, person)})
         refuse({"glass was not broken": not asked.broken})
         refuse({"reviewed already": asked.reviewed})

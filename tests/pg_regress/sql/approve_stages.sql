@@ -135,7 +135,7 @@ GRANT support_lead TO bob;
 \c - alice
 SELECT detail FROM jit_explain('two') WHERE reason = 'pending request';
 \c - bob
-SELECT id, approvals FROM jit.pending;
+SELECT id, approvals FROM jit.pending ORDER BY id;
 SELECT jit_approve(:id);
 \c - postgres
 SELECT actor, decision FROM jit.reviews WHERE request_id = :id ORDER BY at;

@@ -138,6 +138,57 @@ SELECT k FROM generate_series(40, 42) k WHERE jit_active('s', k);
 \c - postgres
 SELECT details FROM jit.events WHERE kind = 'left to people' ORDER BY id DESC LIMIT 3;
 
+-- To ask is to decide where a function approves: what others have written does not get anybody a grant.
+\c - app_admin
+CREATE FUNCTION app.always(r jit.requests) RETURNS boolean LANGUAGE sql AS $$ SELECT true $$;
+SELECT jit.alter_scope('s', '{"auto_approve": "app.always"}');
+\c - postgres
+GRANT CREATE ON SCHEMA public TO carol;
+\c - carol
+CREATE VIEW bait AS SELECT public.jit_request('s', 'refund', key => '43') > 0 AS asked;
+CREATE VIEW longer AS SELECT public.jit_extend(id, '5 minutes', 'longer') > 0 AS asked FROM jit.my_grants WHERE key = '45';
+CREATE FUNCTION asks() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN jit_request('s', 'refund', key => '44') > 0; END $$;
+GRANT SELECT ON bait, longer TO PUBLIC;
+\c - alice
+SELECT * FROM bait;
+SELECT asks();
+SELECT jit_request('s', 'refund', key => '45', duration => '10 minutes') > 0 AS asked;
+SELECT * FROM longer;
+SELECT k FROM generate_series(43, 45) k WHERE jit_active('s', k);
+SELECT ends_at - starts_at AS lasts FROM jit.my_grants WHERE key = '45';
+\c - postgres
+SELECT details FROM jit.events WHERE kind = 'left to people' ORDER BY id DESC LIMIT 3;
+-- Where people wrap it, a superuser can allow that.
+ALTER ROLE alice SET jit_rls.allow_indirect_decisions = on;
+\c - alice
+SELECT jit_cancel(id) FROM jit.my_requests WHERE key IN ('43', '44') AND state = 'pending' ORDER BY id;
+SELECT * FROM bait;
+SELECT jit_active('s', 43);
+\c - postgres
+ALTER ROLE alice RESET jit_rls.allow_indirect_decisions;
+DROP VIEW bait, longer;
+DROP FUNCTION asks();
+REVOKE CREATE ON SCHEMA public FROM carol;
+
+-- Settings of whoever asks make no other function of it, and no other function the same.
+\c - app_admin
+CREATE FUNCTION app.precise(r jit.requests) RETURNS boolean LANGUAGE sql BEGIN ATOMIC SELECT extract(epoch FROM r.duration) <= '3600.25'::float8; END;
+SELECT jit.alter_scope('s', '{"auto_approve": "app.precise"}');
+\c - alice
+SET quote_all_identifiers = on;
+SET extra_float_digits = -14;
+SET bytea_output = escape;
+SELECT jit_request('s', 'refund', key => '46', duration => '1 hour') > 0 AS asked;
+SELECT jit_active('s', 46);
+\c - app_admin
+CREATE OR REPLACE FUNCTION app.precise(r jit.requests) RETURNS boolean LANGUAGE sql BEGIN ATOMIC SELECT extract(epoch FROM r.duration) <= '3600.75'::float8; END;
+\c - alice
+SET extra_float_digits = -14;
+SELECT jit_request('s', 'refund', key => '47', duration => '1 hour') > 0 AS asked;
+SELECT jit_active('s', 47);
+\c - app_admin
+DROP FUNCTION app.always, app.precise;
+
 -- validate: a message refuses.
 \c - app_admin
 CREATE FUNCTION app.ticket(r jit.requests) RETURNS text LANGUAGE plpgsql AS $$

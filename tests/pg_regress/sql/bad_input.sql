@@ -169,6 +169,13 @@ SELECT jit.create_scope('x', jsonb_build_object('description', repeat('d', 4097)
 SELECT jit.create_scope('x', jsonb_build_object('description', repeat('é', 2049)));
 SELECT jit.create_scope('x', jsonb_build_object('reason_pattern', repeat('x', 4097)));
 SELECT jit.alter_scope('s', jsonb_build_object('description', repeat('d', 4097)));
+-- What jsonb holds and nobody reads: numbers beyond those of float8, and very deep nesting.
+SELECT jit.create_scope('x', '{"max_pending": 1e400}');
+SELECT jit.create_scope('x', ('{"approvers":' || repeat('[', 130) || repeat(']', 130) || '}')::jsonb);
+\set VERBOSITY terse
+SELECT jit.create_scope('x', ('{"approvers":' || repeat('[', 6000) || repeat(']', 6000) || '}')::jsonb); \echo :SQLSTATE
+SELECT jit.alter_scope('s', '{"max_grants": -1e400}'); \echo :SQLSTATE
+\set VERBOSITY default
 -- Durations that no interval can hold are not intervals; those that it can are longer than the maximum.
 SELECT jit.create_scope('x', '{"max_duration": "2147483647 days"}');
 SELECT jit.create_scope('x', '{"max_duration": "2147483648 days"}');

@@ -96,6 +96,25 @@ SELECT count(pg_temp.attempt(format('SELECT FROM jit.%I FOR UPDATE', name))) AS 
 COMMIT;
 SELECT jit_keys('s', NULL::int);
 
+-- Locks of maintenance commands, and on the extension itself, which the worker holds on to.
+CREATE FUNCTION pg_temp.tells(statement text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE statement;
+    RETURN 'done';
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE || ' ' || SQLERRM;
+END $$;
+CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE sql AS 'SELECT 1';
+BEGIN;
+SELECT pg_temp.tells('REINDEX TABLE jit_private.endings');
+SELECT pg_temp.tells('REINDEX INDEX jit_private.endings_grant');
+SELECT pg_temp.tells('CLUSTER jit_private.endings USING endings_grant');
+SELECT pg_temp.tells('ALTER FUNCTION pg_temp.mine() DEPENDS ON EXTENSION jit_rls');
+SELECT pg_temp.tells('ALTER FUNCTION pg_temp.mine() NO DEPENDS ON EXTENSION jit_rls');
+SELECT pg_temp.tells('ALTER FUNCTION pg_temp.mine() DEPENDS ON EXTENSION plpgsql');
+SELECT mode FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_extension'::regclass AND pid = pg_backend_pid()
+   AND objid = (SELECT oid FROM pg_extension WHERE extname = 'jit_rls');
+COMMIT;
 \c - postgres
 SELECT grant_id, kind, login FROM jit.endings ORDER BY at, grant_id;
 -- The events are all there, whatever their numbers.

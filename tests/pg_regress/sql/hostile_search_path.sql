@@ -54,13 +54,13 @@ SET search_path = pg_temp, evil, pg_catalog, public;
 SELECT jit_request('s', 'test', key => '1', duration => '2 hours'::pg_catalog.interval) AS r \gset
 SELECT jit_request('s', 'TEST', key => '2');
 SELECT jit_request('u', 'test', key => '6B8F0C1E3F0B4A399A550D6C7B1F2E44');
-SELECT id, scope, key, state, duration FROM jit.my_requests;
+SELECT id, scope, key, state, duration FROM jit.my_requests ORDER BY id;
 SELECT jit_approve(:r);
 \c - bob
 CREATE TEMP TABLE approvers (scope_id int, role text, role_id oid, people int);
 SET search_path = pg_temp, evil, pg_catalog, public;
 SELECT id, key, duration FROM jit.pending ORDER BY id;
-SELECT jit_approve(id) FROM jit.pending;
+SELECT jit_approve(id) FROM jit.pending ORDER BY id;
 \c - alice
 SET search_path = evil, pg_catalog, public;
 SELECT public.jit_active('s', 1), public.jit_active('s', 2), public.jit_keys('s', NULL::int4), public.jit_keys('u', NULL::uuid);

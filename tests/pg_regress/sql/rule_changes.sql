@@ -147,6 +147,50 @@ ROLLBACK;
 BEGIN;
 SELECT jit.alter_scope('open', '{"max_duration": "2 hours"}');
 PREPARE TRANSACTION 'rules'; \echo :SQLSTATE
+-- A yes as well: as long as it is open, nobody can say no, and who changes the rules is not seen by it.
+\c - alice
+SELECT jit_request('open', 'at once', key => '2') AS id \gset
+\c - bob
+\set VERBOSITY terse
+BEGIN;
+SELECT jit_approve(:id);
+PREPARE TRANSACTION 'yes'; \echo :SQLSTATE
+-- And access that is taken.
+\c - carol
+\set VERBOSITY terse
+BEGIN;
+SELECT jit_break_glass('glass', 'patient is bleeding', '9') > 0 AS broken;
+PREPARE TRANSACTION 'broken'; \echo :SQLSTATE
+\c - bob
+\set VERBOSITY terse
+SELECT jit_deny(:id, 'no');
+-- A weaker on_end is for what is live at once: not by somebody whom it would spare.
+\c - postgres
+SELECT jit.create_scope('ends', '{"key_type": "int", "on_end": "terminate", "approvers": {"support_lead": 1}}');
+\c - mallory
+SELECT jit_request('ends', 'refund', key => '1') AS id \gset
+\c - bob
+SELECT jit_approve(:id);
+\c - mallory
+SELECT jit.alter_scope('ends', '{"on_end": "none"}'); \echo :SQLSTATE
+\set VERBOSITY terse
+SELECT jit.alter_scope('ends', '{"on_end": null}'); \echo :SQLSTATE
+\c - postgres
+SELECT on_end FROM jit.scopes WHERE name = 'ends';
+SELECT jit.alter_scope('ends', '{"on_end": "cancel"}');
+\c - mallory
+\set VERBOSITY terse
+SELECT jit.alter_scope('ends', '{"on_end": "terminate"}');
+-- By way of a group, too.
+SELECT jit_release(:id);
+SELECT jit.alter_scope('ends', '{"on_end": "cancel"}');
+\c - alice
+SELECT jit_request('ends', 'refund', key => '1', grantee => 'support') AS id \gset
+\c - bob
+SELECT jit_approve(:id);
+\c - mallory
+\set VERBOSITY terse
+SELECT jit.alter_scope('ends', '{"on_end": "none"}'); \echo :SQLSTATE
 -- What starts later does not serve who changes the rules before that.
 \c - postgres
 SELECT jit.create_scope('later', '{"key_type": "int", "approvers": {"support_lead": 1}}');

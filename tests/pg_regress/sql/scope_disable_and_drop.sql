@@ -95,6 +95,30 @@ SELECT jit.drop_scope('reused');
 SELECT jit.create_scope('reused', '{"key_type": "uuid"}');
 SELECT jit.alter_scope('reused', '{"key_type": "text"}');
 
+-- What became of a request is nothing for strangers, when its scope has been dropped as little as before.
+SELECT jit.create_scope('secret', '{"key_type": "int", "requesters": ["support"], "approvers": {"support_lead": 1}}');
+\c - alice
+SELECT jit_request('secret', 'refund', key => '1') AS denied \gset
+SELECT jit_request('secret', 'refund', key => '2') AS open \gset
+\c - bob
+SELECT jit_deny(:denied, 'no');
+\c - frank
+SELECT jit_approve(:open); \echo :SQLSTATE
+SELECT jit_deny(:denied, 'x'); \echo :SQLSTATE
+SELECT jit_review(:denied, true, 'x'); \echo :SQLSTATE
+\c - postgres
+SELECT jit.drop_scope('secret');
+\c - frank
+SELECT jit_approve(:open); \echo :SQLSTATE
+SELECT jit_deny(:denied, 'x'); \echo :SQLSTATE
+SELECT jit_review(:denied, true, 'x'); \echo :SQLSTATE
+\c - dave
+\set VERBOSITY terse
+SELECT jit_approve(:open); \echo :SQLSTATE
+SELECT jit_approve(:denied); \echo :SQLSTATE
+SELECT jit_review(:denied, true, 'x'); \echo :SQLSTATE
+\c - postgres
+
 -- A role that is gone is nobody, and does not stand in the way of other changes.
 CREATE ROLE scope_gone;
 CREATE ROLE scope_asker_gone;

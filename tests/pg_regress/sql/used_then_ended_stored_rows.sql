@@ -27,6 +27,7 @@ BEGIN
     OPEN c FOR EXECUTE 'EXECUTE q';
     RETURN c;
 END $$;
+CREATE PROCEDURE reads(c refcursor) LANGUAGE plpgsql AS $$ DECLARE r record; BEGIN FETCH c INTO r; RAISE NOTICE 'read %', r; END $$;
 PREPARE q AS SELECT id FROM t;
 SELECT jit_request('s', 'test');
 \! psql -X -q -At -U bob -c "SELECT jit_approve(1)"
@@ -44,4 +45,9 @@ ROLLBACK TO s;
 FETCH 1 FROM c;
 ROLLBACK TO s;
 MOVE 1 IN c;
+ROLLBACK TO s;
+-- PL/pgSQL's own FETCH comes by no hook: what would run it does not.
+DO $$ DECLARE c refcursor := 'b'; r record; BEGIN FETCH c INTO r; RAISE NOTICE 'read %', r; END $$;
+ROLLBACK TO s;
+CALL reads('a');
 ROLLBACK;
