@@ -41,28 +41,30 @@ CREATE FUNCTION @extschema@.jit_active(scope text, key text) RETURNS boolean
 COMMENT ON FUNCTION @extschema@.jit_active(text, text) IS
     'true when an active grant of the acting role covers this key or all rows; never NULL; 42809 when the scope has keys of another kind';
 
+-- Restricted: the processes of a parallel index scan share positions in an array that each of them makes for itself. The planner's own
+-- conditions take care of that.
 CREATE FUNCTION @extschema@.jit_keys(scope text, like_key smallint) RETURNS smallint[]
-    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    LANGUAGE c STABLE PARALLEL RESTRICTED SUPPORT jit.plan_support
     AS 'MODULE_PATHNAME', 'jit_keys_int2_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_keys(text, smallint) IS
     'the keys of the acting role''s active grants, sorted, without duplicates; all-rows grants add none; never NULL. The second argument only names the type';
 CREATE FUNCTION @extschema@.jit_keys(scope text, like_key integer) RETURNS integer[]
-    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    LANGUAGE c STABLE PARALLEL RESTRICTED SUPPORT jit.plan_support
     AS 'MODULE_PATHNAME', 'jit_keys_int4_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_keys(text, integer) IS
     'the keys of the acting role''s active grants, sorted, without duplicates; all-rows grants add none; never NULL. The second argument only names the type';
 CREATE FUNCTION @extschema@.jit_keys(scope text, like_key bigint) RETURNS bigint[]
-    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    LANGUAGE c STABLE PARALLEL RESTRICTED SUPPORT jit.plan_support
     AS 'MODULE_PATHNAME', 'jit_keys_int8_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_keys(text, bigint) IS
     'the keys of the acting role''s active grants, sorted, without duplicates; all-rows grants add none; never NULL. The second argument only names the type';
 CREATE FUNCTION @extschema@.jit_keys(scope text, like_key uuid) RETURNS uuid[]
-    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    LANGUAGE c STABLE PARALLEL RESTRICTED SUPPORT jit.plan_support
     AS 'MODULE_PATHNAME', 'jit_keys_uuid_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_keys(text, uuid) IS
     'the keys of the acting role''s active grants, sorted, without duplicates; all-rows grants add none; never NULL. The second argument only names the type';
 CREATE FUNCTION @extschema@.jit_keys(scope text, like_key text) RETURNS text[]
-    LANGUAGE c STABLE PARALLEL SAFE SUPPORT jit.plan_support
+    LANGUAGE c STABLE PARALLEL RESTRICTED SUPPORT jit.plan_support
     AS 'MODULE_PATHNAME', 'jit_keys_text_wrapper';
 COMMENT ON FUNCTION @extschema@.jit_keys(text, text) IS
     'the keys of the acting role''s active grants, sorted by bytes, without duplicates; all-rows grants add none; never NULL. The second argument only names the type';

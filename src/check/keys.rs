@@ -10,7 +10,7 @@ use super::grants::Keys;
 use super::{clock, invalidation, replica};
 use crate::planner::dependence;
 use crate::planner::index_condition::DERIVED;
-use crate::planner::nodes::cast;
+use crate::planner::nodes::{cast, members};
 
 /// What `collect` takes out of the actor's grants in the call's scope; nothing where there are none.
 ///
@@ -47,18 +47,20 @@ unsafe fn open_keys<K>(
     }
 }
 
-/// Whether the planner has made this call, for an index condition. A parallel worker does not know,
-/// and takes all keys for used.
+/// Whether the planner has made this call, for an index condition.
 ///
 /// # Safety
 /// `fcinfo` comes from fmgr.
 unsafe fn is_derived(fcinfo: FunctionCallInfo) -> bool {
-    // SAFETY: flinfo is NULL in a direct call; fn_expr is NULL or the call's node.
+    // SAFETY: flinfo is NULL in a direct call; fn_expr is NULL or the call's node, with its two arguments.
     unsafe {
-        (*fcinfo).flinfo.as_ref().is_some_and(|flinfo| {
-            cast::<pg_sys::FuncExpr>(flinfo.fn_expr, pg_sys::NodeTag::T_FuncExpr)
-                .is_some_and(|call| call.location == DERIVED)
-        })
+        (*fcinfo)
+            .flinfo
+            .as_ref()
+            .and_then(|flinfo| cast::<pg_sys::FuncExpr>(flinfo.fn_expr, pg_sys::NodeTag::T_FuncExpr))
+            .and_then(|call| members::<pg_sys::Node>(call.args).nth(1))
+            .and_then(|key| cast::<pg_sys::Const>(key, pg_sys::NodeTag::T_Const))
+            .is_some_and(|key| key.consttypmod == DERIVED)
     }
 }
 

@@ -37,9 +37,13 @@ pub unsafe fn on_marker(root: *mut pg_sys::PlannerInfo) -> bool {
     // SAFETY: glob lives as long as the planning; PlanCacheRelCallback() (plancache.c) looks at this
     // list in finished plans, and setrefs.c only appends to it.
     unsafe {
-        let Some(glob) = root.as_ref().and_then(|root| root.glob.as_mut()) else { return false };
+        let Some(root) = root.as_ref() else { return false };
+        let Some(glob) = root.glob.as_mut() else { return false };
         if !pg_sys::list_member_oid(glob.relationOids, marker) {
+            // The genetic optimiser tries joins out in a context of its own, which goes (geqo_eval(), geqo_eval.c).
+            let context = pg_sys::MemoryContextSwitchTo(root.planner_cxt);
             glob.relationOids = pg_sys::lappend_oid(glob.relationOids, marker);
+            pg_sys::MemoryContextSwitchTo(context);
         }
     }
     MARKER.store(marker.to_u32(), Ordering::Relaxed);
@@ -80,11 +84,17 @@ unsafe fn on_role(root: *mut pg_sys::PlannerInfo) -> bool {
         let Some(glob) = root.as_ref().and_then(|root| root.glob.as_mut()) else { return false };
         glob.dependsOnRole = true;
     }
-    let before = MADE_FOR.swap(actor.to_u32(), Ordering::Relaxed);
-    if before != 0 && before != actor.to_u32() {
+    on_actor();
+    true
+}
+
+/// What is being planned on the marker is made anew when another role acts.
+pub fn on_actor() {
+    let actor = identity::actor().to_u32();
+    let before = MADE_FOR.swap(actor, Ordering::Relaxed);
+    if before != 0 && before != actor {
         make_anew();
     }
-    true
 }
 
 /// After what may have been a SET ROLE, or its end with a transaction: a plan made for alice, kept in a

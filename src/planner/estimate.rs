@@ -20,8 +20,13 @@ pub unsafe fn selectivity(request: &mut SupportRequestSelectivity) -> Option<()>
         let held = call.scope.as_deref().and_then(Held::now);
         let everything = held.as_ref().is_some_and(Held::all_rows);
         let estimate = match call.key {
+            // Nothing can be said of a scope that is known only when it is carried out.
+            None if call.scope.is_none() => return None,
             // The estimate is the plan's for as long as the plan lasts: let it be made anew.
-            None if dependence::on_marker(request.root) && !everything => NEXT_TO_NOTHING,
+            None if dependence::on_marker(request.root) => {
+                dependence::on_actor();
+                if everything { 1.0 } else { NEXT_TO_NOTHING }
+            }
             _ if everything => 1.0,
             Some(key) => share_of_keys(request, &key, held.as_ref()),
             None => 1.0,

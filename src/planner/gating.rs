@@ -99,10 +99,14 @@ unsafe fn initial_plan(root: *mut pg_sys::PlannerInfo, param: &pg_sys::Param) ->
     // SAFETY: init_plans are SubPlans, whose plan_id counts from 1 in the list of all subplans; the
     // plan of a SELECT without FROM is a Result without input.
     unsafe {
-        let subplan = members::<pg_sys::SubPlan>((*root).init_plans).find(|subplan| {
+        let is_of = |subplan: &*mut pg_sys::SubPlan| {
             (**subplan).subLinkType == pg_sys::SubLinkType::EXPR_SUBLINK
                 && pg_sys::list_member_int((**subplan).setParam, param.paramid)
-        })?;
+        };
+        // min() and max() are tried out in a query of their own below (build_minmax_path(), planagg.c), which has the
+        // parameters of the one above.
+        let subplan = std::iter::successors(root.as_ref(), |root| root.parent_root.as_ref())
+            .find_map(|root| members::<pg_sys::SubPlan>(root.init_plans).find(is_of))?;
         let place = usize::try_from((*subplan).plan_id).ok()?.checked_sub(1)?;
         let plan = members::<pg_sys::Plan>((*(*root).glob).subplans).nth(place)?;
         let result = cast::<pg_sys::Result>(plan.cast(), NodeTag::T_Result)?;

@@ -6,7 +6,7 @@ use pgrx::pg_sys::{self, Datum, List, Node, NodeTag, Oid, SupportRequestIndexCon
 
 use super::call::{Call, KeyType};
 use super::dependence;
-use super::nodes::cast;
+use super::nodes::{cast, members};
 use crate::check::held::Held;
 use crate::compat;
 
@@ -27,7 +27,7 @@ unsafe fn condition(request: &mut SupportRequestIndexCondition) -> Option<*mut L
         let scope = call.scope.as_deref()?;
         let key = call.key.filter(|_| request.indexarg == 1)?;
         let index = request.index.as_mut()?;
-        if !searches_arrays(request, index, key.kind) {
+        if !searches_arrays(request, index, key.kind) || is_fixed(request, index, &key) {
             return None;
         }
         let keys = keys_function(function.funcid, key.kind)?;
@@ -75,6 +75,34 @@ unsafe fn searches_arrays(
     }
 }
 
+/// Whether the query fixes the column by itself: then there is nothing left to search, and each key that is held would be
+/// looked up in vain (before 17, in an index scan of its own).
+unsafe fn is_fixed(
+    request: &SupportRequestIndexCondition,
+    index: &pg_sys::IndexOptInfo,
+    key: &super::call::Key,
+) -> bool {
+    let equal = i32::from(pg_sys::BTEqualStrategyNumber as i16);
+    // SAFETY: the planner's nodes live as long as the planning. What is equal to a constant by way of other columns is in
+    // the list as well (generate_base_implied_equalities(), equivclass.c).
+    unsafe {
+        let Some(rel) = index.rel.as_ref() else { return false };
+        members::<pg_sys::RestrictInfo>(rel.baserestrictinfo).any(|clause| {
+            let Some(operation) = cast::<pg_sys::OpExpr>((*clause).clause.cast(), NodeTag::T_OpExpr) else {
+                return false;
+            };
+            let mut sides = members::<Node>(operation.args);
+            let (Some(left), Some(right)) = (sides.next(), sides.next()) else { return false };
+            let is_column = |node: *mut Node| pg_sys::equal(node.cast(), key.node.cast());
+            let is_value = |node: *mut Node| {
+                !pg_sys::contain_var_clause(node) && !pg_sys::contain_volatile_functions(node)
+            };
+            pg_sys::get_op_opfamily_strategy(operation.opno, request.opfamily) == equal
+                && (is_column(left) && is_value(right) || is_column(right) && is_value(left))
+        })
+    }
+}
+
 /// The array is made again for each rescan, and each of its members is looked up: beside a scan of
 /// the whole index that must not weigh much.
 fn is_worth_it(held: &Held, index: &pg_sys::IndexOptInfo) -> bool {
@@ -105,7 +133,8 @@ unsafe fn keys_function(active: Oid, kind: KeyType) -> Option<Oid> {
     }
 }
 
-/// A place in a query that nobody wrote, by which `jit_keys` knows the call made here.
+/// A modifier that no type has, by which `jit_keys` knows the call made here, in parallel workers too: it is among what a plan
+/// is written and read with, and EXPLAIN shows none that is negative (format_type_extended(), format_type.c).
 pub const DERIVED: i32 = -7_117;
 
 unsafe fn equals_any(
@@ -120,8 +149,15 @@ unsafe fn equals_any(
     // SAFETY: makes nodes in the planner's memory context. palloc0 gives every field that is not set
     // here its neutral value.
     unsafe {
-        let null =
-            pg_sys::makeConst(kind.oid, -1, text_collation, kind.length, Datum::from(0), true, kind.by_value);
+        let null = pg_sys::makeConst(
+            kind.oid,
+            DERIVED,
+            text_collation,
+            kind.length,
+            Datum::from(0),
+            true,
+            kind.by_value,
+        );
         let mut arguments = pg_sys::lappend(std::ptr::null_mut(), pg_sys::copyObjectImpl(scope.cast()));
         arguments = pg_sys::lappend(arguments, null.cast());
         let array = pg_sys::makeFuncExpr(
@@ -132,7 +168,7 @@ unsafe fn equals_any(
             text_collation,
             pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
         );
-        (*array).location = DERIVED;
+        (*array).location = -1;
         let condition: *mut pg_sys::ScalarArrayOpExpr =
             pg_sys::palloc0(size_of::<pg_sys::ScalarArrayOpExpr>()).cast();
         (*condition).xpr.type_ = NodeTag::T_ScalarArrayOpExpr;

@@ -47,3 +47,19 @@ RESET enable_indexscan;
 SET enable_seqscan = off;
 EXPLAIN (COSTS OFF) SELECT sum(k) FROM t WHERE id BETWEEN 5000 AND 15000;
 SELECT count(*), sum(id) FROM t WHERE id BETWEEN 5000 AND 15000;
+
+-- A worker whose part of a join looks keys up by itself uses those whose rows it lets through, and no others.
+RESET parallel_leader_participation;
+RESET enable_indexscan;
+RESET enable_indexonlyscan;
+SET enable_bitmapscan = off;
+SET enable_nestloop = off;
+SET enable_mergejoin = off;
+SET enable_parallel_hash = off;
+SET enable_seqscan = on;
+EXPLAIN (COSTS OFF) SELECT count(*) FROM plain p JOIN t ON t.id = p.id WHERE t.k < 3;
+\setenv PGDATABASE :DBNAME
+BEGIN;
+SELECT count(*) FROM plain p JOIN t ON t.id = p.id WHERE t.k < 3;
+\! psql -X -q -At -U postgres -c "SELECT count(*) FROM jit.in_use"
+COMMIT;
