@@ -1,7 +1,7 @@
 //! Statements on our tables by people who have no business there.
 //!
-//! LOCK TABLE, CREATE RULE, CREATE TRIGGER, REFERENCES and, for members of pg_maintain, REINDEX and CLUSTER lock a table, or wait to, before or without
-//! a trigger of ours having a say, and hold up every ending as long as their transaction stays open.
+//! LOCK TABLE, CREATE RULE, CREATE TRIGGER, REFERENCES and, for members of pg_maintain, REINDEX and CLUSTER lock a table, or
+//! wait to, before or without a trigger of ours having a say, and hold up every ending as long as their transaction stays open.
 //! Most people cannot even name the tables, for want of USAGE on schema `jit_private`; members of
 //! pg_write_all_data can, and are stopped here. Works where the library is loaded: see the README.
 

@@ -147,10 +147,7 @@ fn judge(
     let comment = checked_text("a comment", comment)?;
     let owner = Owner::enter()?;
     let request = Request::load_locked(&owner, id)?;
-    let live = Scope::by_id(&owner, request.scope_id);
-    let dropped = live.is_none();
-    let scope = live.or_else(|| Scope::of_record(&owner, request.scope_id));
-    let scope = scope.ok_or_else(|| crate::errors::unknown_request(id))?;
+    let (scope, dropped) = review::scope_of_record(&owner, &request)?;
     // To find it unjustified, they are as good as anybody whom it serves: see `review::may_approve`.
     let may = if justified { review::may_approve } else { review::may_deny };
     let by = review::logged(may(&request, &scope, &who), &request, &who, "review")?;

@@ -1,7 +1,7 @@
 //! Changes that must be committed soon after they were made, or not at all: what they were decided on holds no longer.
 //!
-//! A yes, before the request lapses; access that is taken. The extension of a grant, before the grant ends: an ended one never comes back. A change
-//! of rules, before those who made it may ask again.
+//! A yes, before the request lapses; access that is taken. The extension of a grant, before the grant ends: an ended one
+//! never comes back. A change of rules, before those who made it may ask again.
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -245,6 +245,15 @@ fn check_still_grantable(owner: &Owner, request: &Request, scope: &Scope) -> Out
     Ok(())
 }
 
+/// The scope of the request, and whether it has been dropped: then as it was, for who decided there to be told so, and others
+/// not.
+pub fn scope_of_record(owner: &Owner, request: &Request) -> Outcome<(Scope, bool)> {
+    let live = Scope::by_id(owner, request.scope_id);
+    let dropped = live.is_none();
+    let scope = live.or_else(|| Scope::of_record(owner, request.scope_id));
+    Ok((scope.ok_or_else(|| crate::errors::unknown_request(request.id))?, dropped))
+}
+
 /// The request, locked and pending, its scope, and the roles that entitle this session. Whoever is not
 /// entitled learns nothing about the state.
 fn decidable(
@@ -255,10 +264,7 @@ fn decidable(
     may: fn(&Request, &Scope, &Identity) -> Outcome<Entitlement>,
 ) -> Outcome<(Request, Scope, Entitlement)> {
     let request = Request::load_locked(owner, id)?;
-    let live = Scope::by_id(owner, request.scope_id);
-    let dropped = live.is_none();
-    let scope = live.or_else(|| Scope::of_record(owner, request.scope_id));
-    let scope = scope.ok_or_else(|| crate::errors::unknown_request(id))?;
+    let (scope, dropped) = scope_of_record(owner, &request)?;
     let by = logged(may(&request, &scope, who), &request, who, what)?;
     request.check_pending(Some(&scope).filter(|_| !dropped))?;
     Ok((request, scope, by))

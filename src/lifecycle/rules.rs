@@ -131,7 +131,7 @@ impl Scope {
         scope.map(|scope| scope.with_roles(owner))
     }
 
-    /// The scope of that id as it was when it was dropped, if it has been: for who decided there to be told so, and others not.
+    /// The scope of that id; as it was when it was dropped, if it has been.
     pub fn of_record(owner: &Owner, id: i32) -> Option<Scope> {
         let scope = owner.first(concat!(columns!(), "WHERE s.id = $1"), &[value(id)], from_row);
         scope.map(|scope| scope.with_roles(owner))
